@@ -1,0 +1,315 @@
+"""Every setting of the agent: one frozen model, its defaults, who may set it, and where values come from. ★
+
+Precedence, strongest first: machine policy, user policy, command line, machine configuration, user
+file, default. A setting of scope `machine` is never read from the user's level when the install is
+managed (any value under the machine policy, or `managed = true` in the machine configuration).
+"""
+
+import sys
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from agent.errors import AgentError, Code
+from agent.model import Environment, Profile, Right
+
+ALL_RIGHTS: list[Right] = [right for right in Right if right is not Right.ADMIN]
+
+
+class Section(BaseModel):
+    """A table of the configuration. Unknown settings are refused by name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+def machine(default: Any = ..., **about: Any) -> Any:
+    """A setting that only an administrator may set on a managed install."""
+    return Field(default=default, json_schema_extra={"scope": "machine"}, **about)
+
+
+def Machine(default_factory: Any, **about: Any) -> Any:  # noqa: N802  (reads like a field, as pydantic's own Field)
+    return Field(default_factory=default_factory, json_schema_extra={"scope": "machine"}, **about)
+
+
+class AllowedOrigin(Section):
+    """A site that may talk to the agent. Exact, https only."""
+
+    origin: str = Field(pattern=r"^https://[a-z0-9.-]+(:\d{1,5})?$")
+    rights: list[Right] = Field(default_factory=lambda: list(ALL_RIGHTS))
+
+
+class Origins(Section):
+    unknown: Literal["refuse"] = machine("refuse", description="what an origin of no list gets")
+    allowed: list[AllowedOrigin] = Machine(list, description="sites that may talk to the agent")
+
+
+class Software(Section):
+    """One authorised software, chosen by the origin alone (S027)."""
+
+    name: str = Field(min_length=1)
+    version: str = Field(min_length=1)
+    origins: list[str] = Field(description="exact origins of this software")
+    authorisation: dict[Environment, str] = Field(description="CNDA authorisation number per environment (IDAM)")
+
+
+class ReaderPreferences(Section):
+    prefer: list[str] = Field(default_factory=list, description="reader name patterns (fnmatch) to try first")
+    exclude: list[str] = Field(default_factory=list, description="reader name patterns (fnmatch) never to use")
+
+
+class Vitale(Section):
+    max_age_s: int = Field(default=1200, ge=60, le=1200, description="life of a reading, seconds (CNDA 1.02)")
+    send_birth_name: bool = machine(
+        False, description="send NomNaissance in WS_INS1: the card's name is of unknown nature"
+    )
+    rank_format: Literal["1", "01"] = machine("1", description="written form of RangNaissance [guess: not public]")
+
+
+class BillingId(Section):
+    """identifiantFacturation of one professional, in one structure or everywhere."""
+
+    professional: str = Field(description="CN of the card, with its prefix digit")
+    structure: str | None = Field(default=None, description="structure identifier of the activity; None: all")
+    value: str = Field(min_length=1, description="geographic FINESS, SIRET or AM number")
+
+
+class Cpx(Section):
+    module: Path | None = machine(None, description="PKCS#11 module, absolute path; None: the known places")
+    pin_min_digits: int = machine(4, ge=1, le=16)
+    pin_max_digits: int = machine(4, ge=1, le=16)
+    keep: Annotated[str, Field(pattern=r"^(call|card|minutes:\d{1,3})$")] = machine(
+        "card", description="how long the logged-in session stays: call, card or minutes:N"
+    )
+    idle_minutes: int = machine(30, ge=1, le=240, description="an unused session ends")
+    max_minutes: int = machine(240, ge=1, le=480, description="any session ends")
+    billing_ids: list[BillingId] = Machine(list)
+    speciality_attribute: Literal["codeSpecialiteAMO", "codeSpecialite"] = machine(
+        "codeSpecialiteAMO", description="wire name of the speciality [guess: not proven]"
+    )
+    speciality_professions: list[str] = Machine(
+        lambda: ["10"], description="professions (table G15) whose speciality is sent: physicians"
+    )
+    assertion_max_age_s: int = machine(60, ge=1, le=60)
+    call_timeout_s: float = machine(60, gt=0, description="one call to the card's module, seconds")
+
+
+class Organisation(Section):
+    certificate: Path | None = machine(None, description="the organisation's .p12; its passphrase is in the keyring")
+
+
+class Endpoints(Section):
+    """Where INSi is, for one environment. None: the public address (insi.md §9)."""
+
+    cpx: str | None = Field(default=None, pattern=r"^https://")
+    organisation: str | None = Field(default=None, pattern=r"^https://")
+
+
+class Anchors(Section):
+    """PEM or DER files of the CAs trusted for one environment's endpoints, one list each."""
+
+    cpx: list[Path] = Field(default_factory=list)
+    organisation: list[Path] = Field(default_factory=list)
+
+
+class Insi(Section):
+    endpoints: dict[Environment, Endpoints] = Machine(dict)
+    anchors: dict[Environment, Anchors] = Machine(dict)
+    connect_timeout_s: float = machine(20, gt=0, description="[guess: no official figure]")
+    total_timeout_s: float = machine(30, gt=0, description="[guess: no official figure]")
+    max_reply_bytes: int = machine(1 << 20, ge=1 << 16)
+    retries: int = machine(1, ge=0, le=3, description="repeats of an attempt after unavailability")
+    retry_pause_s: float = machine(1.0, ge=0)
+    provisional: Literal["allow", "forbid"] = machine("allow", description="retrieval for PROV identities (S105)")
+    lps_name: str = machine("urn:lps:{name}:{version}", description="form of ContexteLPS/LPS/Nom [guess]")
+
+
+class JournalPlace(Section):
+    directory: Path | None = machine(None, description="local folder; None: the user's local data")
+
+
+class Settings(Section):
+    """Every setting."""
+
+    managed: bool = machine(False)
+    environment: Environment = machine(Environment.TEST)
+    profile: Profile = machine(Profile.REPOSITORY)
+    simulate: Literal["allow", "forbid"] = machine("allow", description="whether --simulate may run here")
+    disabled: bool = machine(False, description="answer 503 to everybody")
+    ports: list[Annotated[int, Field(ge=0, le=65535)]] = machine(
+        [19847, 19848, 19849, 19850], min_length=1, description="tried in order"
+    )
+    language: Literal["fr", "en"] = Field(default="fr")
+    origins: Origins = Field(default_factory=Origins)
+    software: list[Software] = Machine(list)
+    readers: ReaderPreferences = Field(default_factory=ReaderPreferences)
+    vitale: Vitale = Field(default_factory=Vitale)
+    cpx: Cpx = Field(default_factory=Cpx)
+    organisation: Organisation = Field(default_factory=Organisation)
+    insi: Insi = Field(default_factory=Insi)
+    journal: JournalPlace = Field(default_factory=JournalPlace)
+    connections: int = machine(64, ge=1, le=1024, description="open conversations at once")
+
+    def software_of(self, origin: str) -> Software | None:
+        """The software row of this origin: the origin alone selects it."""
+        return next((row for row in self.software if origin in row.origins), None)
+
+
+class Source(StrEnum):
+    """Where a value came from, strongest first."""
+
+    MACHINE_POLICY = "machine policy"
+    USER_POLICY = "user policy"
+    COMMAND_LINE = "command line"
+    MACHINE = "machine configuration"
+    USER = "user file"
+    DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The settings, and where each leaf that is not a default came from."""
+
+    settings: Settings
+    sources: Mapping[str, Source]
+
+
+def load(layers: Iterable[tuple[Source, Mapping[str, Any]]]) -> Loaded:
+    """Merge layers (any order) into settings.
+
+    Raises config.invalid naming the setting and the layer, never quoting the value.
+    """
+    by_source: dict[Source, dict[str, Any]] = {source: {} for source in Source}
+    for source, layer in layers:
+        by_source[source] = _merge(by_source[source], layer)
+    managed = bool(by_source[Source.MACHINE_POLICY]) or bool(by_source[Source.MACHINE].get("managed"))
+    merged: dict[str, Any] = {}
+    sources: dict[str, Source] = {}
+    for source in reversed(Source):
+        layer = by_source[source]
+        if managed and source in (Source.USER, Source.USER_POLICY, Source.COMMAND_LINE):
+            layer = _without_machine_scope(layer, Settings)
+        merged = _merge(merged, layer)
+        for path in _leaves(layer):
+            for old in [known for known in sources if known.startswith(path + ".") or path.startswith(known + ".")]:
+                del sources[old]
+            sources[path] = source
+    try:
+        settings = Settings.model_validate({**merged, "managed": managed})
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        setting = ".".join(str(part) for part in first["loc"])
+        raise AgentError(Code.CONFIG_INVALID, f"{setting}: {first['msg']}", setting=setting) from None
+    return Loaded(settings, sources)
+
+
+def system_layers(config_file: Path | None = None) -> list[tuple[Source, dict[str, Any]]]:
+    """Read every layer of this machine; `config_file` replaces the user's file. Raises config.invalid."""
+    layers = [
+        (Source.MACHINE_POLICY, _folder(policy_folder())),
+        (Source.MACHINE, _folder(machine_folder())),
+    ]
+    if sys.platform == "win32":
+        layers.append((Source.MACHINE_POLICY, _registry("HKEY_LOCAL_MACHINE")))
+        layers.append((Source.USER_POLICY, _registry("HKEY_CURRENT_USER")))
+    if config_file is not None:
+        layers.append((Source.USER, _file(config_file)))
+    elif (user := user_file()).exists():
+        layers.append((Source.USER, _file(user)))
+    return layers
+
+
+def policy_folder() -> Path:
+    return Path("/etc/insi-agent/policy.d")
+
+
+def machine_folder() -> Path:
+    if sys.platform == "win32":
+        return Path(platformdirs.site_config_path("insi-agent", appauthor=False)) / "conf.d"
+    return Path("/etc/insi-agent/conf.d")
+
+
+def user_file() -> Path:
+    return Path(platformdirs.user_config_path("insi-agent", appauthor=False)) / "config.toml"
+
+
+def _folder(folder: Path) -> dict[str, Any]:
+    """All *.toml of a folder, in the order of their names; later ones win."""
+    merged: dict[str, Any] = {}
+    if folder.is_dir():
+        for file in sorted(folder.glob("*.toml")):
+            merged = _merge(merged, _file(file))
+    return merged
+
+
+def _file(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise AgentError(Code.CONFIG_INVALID, f"{file.name}: {type(error).__name__}", setting=str(file)) from None
+
+
+def _registry(hive: str) -> dict[str, Any]:
+    r"""HIVE\SOFTWARE\Policies\InsiAgent: subkeys are tables, numbered values lists. Untested on real Windows."""
+    import winreg
+
+    def read(path: str) -> Any:
+        try:
+            key = winreg.OpenKey(getattr(winreg, hive), path)  # type: ignore[attr-defined]
+        except FileNotFoundError:
+            return {}
+        with key:
+            subkeys, values, _ = winreg.QueryInfoKey(key)  # type: ignore[attr-defined]
+            table: dict[str, Any] = {}
+            for index in range(values):
+                name, value, _kind = winreg.EnumValue(key, index)  # type: ignore[attr-defined]
+                table[name] = value
+            for index in range(subkeys):
+                name = winreg.EnumKey(key, index)  # type: ignore[attr-defined]
+                table[name] = read(f"{path}\\{name}")
+        if table and all(name.isdigit() for name in table):
+            return [table[name] for name in sorted(table, key=int)]
+        return table
+
+    found = read(r"SOFTWARE\Policies\InsiAgent")
+    return found if isinstance(found, dict) else {}
+
+
+def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables merge, everything else (lists too) is replaced."""
+    merged = dict(under)
+    for name, value in over.items():
+        below = merged.get(name)
+        merged[name] = _merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _without_machine_scope(layer: Mapping[str, Any], section: type[Section]) -> dict[str, Any]:
+    """The layer without what only an administrator may set."""
+    kept: dict[str, Any] = {}
+    for name, value in layer.items():
+        field = section.model_fields.get(name)
+        if field is None:
+            kept[name] = value  # refused by name later
+        elif isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("scope") == "machine":
+            continue
+        elif (
+            isinstance(field.annotation, type) and issubclass(field.annotation, Section) and isinstance(value, Mapping)
+        ):
+            kept[name] = _without_machine_scope(value, field.annotation)
+        else:
+            kept[name] = value
+    return kept
+
+
+def _leaves(layer: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
+    for name, value in layer.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"

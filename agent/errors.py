@@ -1,0 +1,785 @@
+"""The catalogue of everything that can go wrong, and the one exception that carries it. No I/O of its own.
+
+A row says who can mend it, in French first. The wire, the tray, PROTOCOL.md, `doctor` and the
+web SDK all read this table, so that a person meets the same words everywhere.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Audience(StrEnum):
+    """Who can mend it."""
+
+    PERSON = "person"  # whoever sits at the desk
+    IT = "it"  # whoever installs and configures the workstation
+    DEVELOPER = "developer"  # whoever wrote the web application
+    SUPPORT = "support"  # INSi, CNDA or the editor's support desk
+
+
+@dataclass(frozen=True)
+class Words:
+    """One sentence in the two languages of the agent."""
+
+    fr: str
+    en: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the catalogue says of one code."""
+
+    audience: Audience
+    retryable: bool  # whether the person may simply try again later
+    title: Words  # what happened
+    action: Words  # what to do next
+    level: str = "INFO"  # how loud the log line is
+
+
+class Code(StrEnum):
+    """The stable name of each error: `data.reason` on the wire."""
+
+    # the conversation
+    HELLO_FIRST = "session.helloFirst"
+    RIGHT_MISSING = "right.missing"
+    OPERATION_CANCELLED = "operation.cancelled"
+    QUESTION_EXPIRED = "question.expired"
+    CLIENT_REF_REUSED = "clientRef.reused"
+    TRACE_UNKNOWN = "trace.unknown"
+    CONTINUES_REFUSED = "continues.refused"
+    INTERNAL = "internal"
+    # who may call INSi
+    SOFTWARE_NOT_AUTHORISED = "software.notAuthorised"
+    INSI_NOT_PERMITTED = "insi.notPermitted"
+    USER_REQUIRED = "user.required"
+    IDENTITY_DOUBTFUL = "identity.doubtful"
+    IDENTITY_PROVISIONAL = "identity.provisional"
+    AUTH_MODE_UNAVAILABLE = "authMode.unavailable"
+    TRAITS_REFUSED = "traits.refused"
+    # readers and cards
+    PCSC_UNAVAILABLE = "pcsc.unavailable"
+    READER_ABSENT = "reader.absent"
+    CARD_ABSENT = "card.absent"
+    CARD_REMOVED = "card.removed"
+    CARD_MUTE = "card.mute"
+    CARD_IN_USE = "card.inUse"
+    CARD_UNKNOWN = "card.unknown"
+    CARD_UNREADABLE = "card.unreadable"
+    DEVICE_BUSY = "device.busy"
+    DEVICE_TIMEOUT = "device.timeout"
+    DEVICE_CRASHED = "device.crashed"
+    # carte Vitale
+    VITALE_ABSENT = "vitale.absent"
+    VITALE_TOO_OLD = "vitale.tooOld"
+    VITALE_EMPTY = "vitale.empty"
+    VITALE_READING_UNKNOWN = "vitale.readingUnknown"
+    VITALE_HOLDER_UNKNOWN = "vitale.holderUnknown"
+    VITALE_CHANGED = "vitale.changed"
+    VITALE_STALE = "vitale.stale"
+    VITALE_RANK_NEEDED = "vitale.rankNeeded"
+    VITALE_NIR_UNUSABLE = "vitale.nirUnusable"
+    # CPx
+    CPX_ABSENT = "cpx.absent"
+    CPX_SEVERAL = "cpx.several"
+    CPX_NOT_NOMINATIVE = "cpx.notNominative"
+    CPX_ENVIRONMENT = "cpx.environment"
+    CPX_EXPIRED = "cpx.expired"
+    CPX_NO_SIGNATURE = "cpx.noSignature"
+    CPX_SESSION_LOST = "cpx.sessionLost"
+    ACTIVITY_NEEDED = "activity.needed"
+    BILLING_ID_MISSING = "billingId.missing"
+    PIN_CANCELLED = "pin.cancelled"
+    PIN_FORMAT = "pin.format"
+    PIN_WRONG = "pin.wrong"
+    PIN_LOCKED = "pin.locked"
+    PROMPT_UNAVAILABLE = "prompt.unavailable"
+    MODULE_MISSING = "module.missing"
+    MODULE_FAILED = "module.failed"
+    MODULE_CANNOT_SIGN = "module.cannotSign"
+    TOKEN_UNKNOWN = "token.unknown"
+    SIGNATURE_INVALID = "signature.invalid"
+    # organisation certificate and secrets
+    CERTIFICATE_MISSING = "certificate.missing"
+    CERTIFICATE_UNREADABLE = "certificate.unreadable"
+    CERTIFICATE_EXPIRED = "certificate.expired"
+    CERTIFICATE_NOT_INSI = "certificate.notInsi"
+    CERTIFICATE_ENVIRONMENT = "certificate.environment"
+    KEYRING_ABSENT = "keyring.absent"
+    # the INSi teleservice
+    INSI_NOT_CONFIGURED = "insi.notConfigured"
+    INSI_UNREACHABLE = "insi.unreachable"
+    INSI_TLS = "insi.tls"
+    INSI_CERTIFICATE_REFUSED = "insi.certificateRefused"
+    INSI_TIMEOUT = "insi.timeout"
+    INSI_HTTP = "insi.http"
+    INSI_UNREADABLE = "insi.unreadable"
+    INSI_FAULT_INPUT = "insi.fault.input"
+    INSI_FAULT_ACCESS = "insi.fault.access"
+    INSI_FAULT_UNAVAILABLE = "insi.fault.unavailable"
+    INSI_FAULT_UNKNOWN = "insi.fault.unknown"
+    # the workstation
+    JOURNAL_FULL = "journal.full"
+    JOURNAL_UNAVAILABLE = "journal.unavailable"
+    CONFIG_INVALID = "config.invalid"
+    PORTS_BUSY = "ports.busy"
+    AGENT_NOT_RUNNING = "agent.notRunning"
+    SIMULATOR_FORBIDDEN = "simulator.forbidden"
+
+
+class AgentError(Exception):
+    """The one exception of the agent.
+
+    `detail` is for the log and must never hold a person's data; `facts` travel to the caller.
+    """
+
+    def __init__(self, code: Code, detail: str = "", **facts: Any) -> None:
+        super().__init__(f"{code}: {detail}" if detail else str(code))
+        self.code = code
+        self.detail = detail
+        self.facts = facts
+
+    @property
+    def row(self) -> Row:
+        return CATALOGUE[self.code]
+
+
+_P, _I, _D, _S = Audience.PERSON, Audience.IT, Audience.DEVELOPER, Audience.SUPPORT
+
+CATALOGUE: dict[Code, Row] = {
+    Code.HELLO_FIRST: Row(
+        _D,
+        False,
+        Words("La conversation n'est pas ouverte.", "The conversation is not open."),
+        Words("Appeler agent.hello d'abord.", "Call agent.hello first."),
+    ),
+    Code.RIGHT_MISSING: Row(
+        _I,
+        False,
+        Words("Ce site n'a pas le droit de faire cette demande.", "This site may not make this request."),
+        Words("Demander à l'informatique d'accorder ce droit au site.", "Ask IT to grant this right to the site."),
+    ),
+    Code.OPERATION_CANCELLED: Row(
+        _P,
+        True,
+        Words("La demande a été annulée.", "The request was cancelled."),
+        Words("Relancer la demande si besoin.", "Start again if needed."),
+    ),
+    Code.QUESTION_EXPIRED: Row(
+        _P,
+        True,
+        Words("La question est restée sans réponse.", "The question was not answered."),
+        Words("Relancer la demande et répondre dans la fenêtre.", "Start again and answer in the window."),
+    ),
+    Code.CLIENT_REF_REUSED: Row(
+        _D,
+        False,
+        Words("Cette référence a déjà servi pour une autre demande.", "This reference was used for another request."),
+        Words("Donner une nouvelle clientRef.", "Give a new clientRef."),
+    ),
+    Code.TRACE_UNKNOWN: Row(
+        _D,
+        False,
+        Words("Cette trace n'existe pas pour ce site.", "No such trace for this site."),
+        Words("Vérifier traceId.", "Check traceId."),
+    ),
+    Code.CONTINUES_REFUSED: Row(
+        _D,
+        False,
+        Words("Cette recherche ne peut pas être poursuivie.", "This search cannot be continued."),
+        Words(
+            "Relancer une recherche complète, sans lieu de naissance au premier essai.",
+            "Start a whole search again, without the birth place in the first attempt.",
+        ),
+    ),
+    Code.INTERNAL: Row(
+        _S,
+        True,
+        Words("L'agent a rencontré une panne inattendue.", "The agent met an unexpected failure."),
+        Words(
+            "Réessayer. Si cela se répète, donner le numéro d'incident au support.",
+            "Try again. If it happens again, give the incident number to support.",
+        ),
+        "ERROR",
+    ),
+    Code.SOFTWARE_NOT_AUTHORISED: Row(
+        _I,
+        False,
+        Words(
+            "Aucun logiciel autorisé n'est configuré pour ce site.",
+            "No authorised software is configured for this site.",
+        ),
+        Words(
+            "Configurer la ligne « software » de ce site avec le numéro d'autorisation CNDA de cet environnement.",
+            'Configure this site\'s "software" row with the CNDA authorisation number of this environment.',
+        ),
+        "WARNING",
+    ),
+    Code.INSI_NOT_PERMITTED: Row(
+        _I,
+        False,
+        Words(
+            "Ce poste n'est pas un référentiel d'identité : il ne peut que vérifier une INS.",
+            "This workstation is not an identity repository: it may only verify an INS.",
+        ),
+        Words(
+            "Faire la recherche dans le logiciel de gestion des identités.",
+            "Search in the identity repository software.",
+        ),
+    ),
+    Code.USER_REQUIRED: Row(
+        _D,
+        False,
+        Words(
+            "Avec le certificat de la structure, l'utilisateur doit être indiqué.",
+            "With the organisation's certificate, the user must be given.",
+        ),
+        Words("Ajouter le paramètre user.", "Add the user parameter."),
+    ),
+    Code.IDENTITY_DOUBTFUL: Row(
+        _P,
+        False,
+        Words(
+            "L'identité est douteuse ou fictive : INSi ne doit pas être appelé.",
+            "The identity is doubtful or fictitious: INSi must not be called.",
+        ),
+        Words("Lever le doute sur l'identité d'abord.", "Resolve the doubt about the identity first."),
+    ),
+    Code.IDENTITY_PROVISIONAL: Row(
+        _I,
+        False,
+        Words(
+            "La recherche est interdite pour une identité provisoire.",
+            "Retrieval is forbidden for a provisional identity.",
+        ),
+        Words(
+            "Valider l'identité, ou faire changer ce réglage.", "Validate the identity, or have the setting changed."
+        ),
+    ),
+    Code.AUTH_MODE_UNAVAILABLE: Row(
+        _I,
+        False,
+        Words(
+            "Ce mode d'authentification n'est pas configuré.",
+            "This authentication mode is not configured.",
+        ),
+        Words("Choisir un mode annoncé par agent.hello.", "Choose a mode announced by agent.hello."),
+    ),
+    Code.TRAITS_REFUSED: Row(
+        _P,
+        False,
+        Words("Un trait d'identité ne peut pas être envoyé à INSi.", "An identity trait cannot be sent to INSi."),
+        Words("Corriger le champ indiqué.", "Correct the field named."),
+    ),
+    Code.PCSC_UNAVAILABLE: Row(
+        _I,
+        True,
+        Words("Le service de cartes à puce ne répond pas.", "The smart card service does not answer."),
+        Words("Démarrer le service « Carte à puce » (pcscd).", 'Start the "Smart Card" service (pcscd).'),
+        "WARNING",
+    ),
+    Code.READER_ABSENT: Row(
+        _P,
+        True,
+        Words("Aucun lecteur de carte n'est branché.", "No card reader is plugged in."),
+        Words("Brancher le lecteur.", "Plug the reader in."),
+    ),
+    Code.CARD_ABSENT: Row(
+        _P,
+        True,
+        Words("Aucune carte dans le lecteur.", "No card in the reader."),
+        Words("Insérer la carte.", "Insert the card."),
+    ),
+    Code.CARD_REMOVED: Row(
+        _P,
+        True,
+        Words("La carte a été retirée trop tôt.", "The card was removed too early."),
+        Words("Remettre la carte et la laisser en place.", "Put the card back and leave it in place."),
+    ),
+    Code.CARD_MUTE: Row(
+        _P,
+        True,
+        Words("La carte ne répond pas.", "The card does not answer."),
+        Words(
+            "Vérifier le sens de la carte, essuyer la puce et la remettre.",
+            "Check which way round it is, wipe the chip and put it back.",
+        ),
+    ),
+    Code.CARD_IN_USE: Row(
+        _P,
+        True,
+        Words("Un autre logiciel utilise la carte.", "Another program is using the card."),
+        Words("Attendre qu'il ait fini, ou le fermer.", "Wait until it has finished, or close it."),
+    ),
+    Code.CARD_UNKNOWN: Row(
+        _P,
+        False,
+        Words("Cette carte n'est pas reconnue.", "This card is not recognised."),
+        Words("Insérer une carte Vitale.", "Insert a carte Vitale."),
+    ),
+    Code.CARD_UNREADABLE: Row(
+        _P,
+        True,
+        Words("La carte a été lue mais son contenu est incompréhensible.", "The card's content makes no sense."),
+        Words(
+            "Remettre la carte. Si cela se répète, saisir l'identité à la main.",
+            "Put it back. If it happens again, type the identity by hand.",
+        ),
+        "WARNING",
+    ),
+    Code.DEVICE_BUSY: Row(
+        _P,
+        True,
+        Words("Une autre demande est en cours sur ce poste.", "Another request is running on this workstation."),
+        Words("Attendre qu'elle finisse et recommencer.", "Wait until it ends and start again."),
+    ),
+    Code.DEVICE_TIMEOUT: Row(
+        _P,
+        False,
+        Words(
+            "Le matériel n'a pas répondu à temps ; la demande a peut-être abouti.",
+            "The device did not answer in time; the request may have happened.",
+        ),
+        Words("Vérifier avant de recommencer.", "Check before starting again."),
+        "WARNING",
+    ),
+    Code.DEVICE_CRASHED: Row(
+        _P,
+        True,
+        Words(
+            "Le composant de lecture de carte s'est arrêté ; il a été relancé.",
+            "The card component stopped; it was started again.",
+        ),
+        Words("Recommencer. Si cela se répète, prévenir l'informatique.", "Try again. If it happens again, tell IT."),
+        "ERROR",
+    ),
+    Code.VITALE_ABSENT: Row(
+        _P,
+        True,
+        Words("Aucune carte Vitale dans les lecteurs.", "No carte Vitale in the readers."),
+        Words("Insérer la carte Vitale du patient.", "Insert the patient's carte Vitale."),
+    ),
+    Code.VITALE_TOO_OLD: Row(
+        _P,
+        False,
+        Words(
+            "Cette carte Vitale est d'un ancien modèle, illisible directement.",
+            "This carte Vitale is an old model that cannot be read directly.",
+        ),
+        Words("Faire la recherche par les traits d'identité.", "Search by identity traits."),
+    ),
+    Code.VITALE_EMPTY: Row(
+        _P,
+        False,
+        Words("Cette carte Vitale ne contient aucun bénéficiaire.", "This carte Vitale names nobody."),
+        Words("Faire la recherche par les traits d'identité.", "Search by identity traits."),
+    ),
+    Code.VITALE_READING_UNKNOWN: Row(
+        _D,
+        True,
+        Words("Cette lecture de carte n'existe pas ou plus.", "This card reading does not exist, or no longer."),
+        Words("Lire la carte Vitale à nouveau.", "Read the carte Vitale again."),
+    ),
+    Code.VITALE_HOLDER_UNKNOWN: Row(
+        _D,
+        False,
+        Words("Ce bénéficiaire n'est pas sur la carte lue.", "This holder is not on the card that was read."),
+        Words("Choisir un bénéficiaire de la liste lue.", "Choose a holder of the list that was read."),
+    ),
+    Code.VITALE_CHANGED: Row(
+        _P,
+        True,
+        Words(
+            "Ce n'est plus la carte Vitale qui a été lue ; rien n'a été envoyé.",
+            "This is no longer the carte Vitale that was read; nothing was sent.",
+        ),
+        Words("Lire la carte et choisir la personne à nouveau.", "Read the card and choose the person again."),
+        "WARNING",
+    ),
+    Code.VITALE_STALE: Row(
+        _P,
+        True,
+        Words(
+            "La lecture de la carte Vitale date de plus de 20 minutes ; rien n'a été envoyé.",
+            "The carte Vitale was read more than 20 minutes ago; nothing was sent.",
+        ),
+        Words("Lire la carte à nouveau.", "Read the card again."),
+    ),
+    Code.VITALE_RANK_NEEDED: Row(
+        _P,
+        True,
+        Words(
+            "Deux bénéficiaires ont la même date de naissance : le rang doit être précisé.",
+            "Two holders have the same birth date: the rank must be given.",
+        ),
+        Words("Indiquer le rang de naissance de la personne.", "Give the person's birth rank."),
+    ),
+    Code.VITALE_NIR_UNUSABLE: Row(
+        _P,
+        False,
+        Words("Le numéro lu sur la carte Vitale n'est pas utilisable.", "The number on the carte Vitale is unusable."),
+        Words("Faire la recherche par les traits d'identité.", "Search by identity traits."),
+    ),
+    Code.CPX_ABSENT: Row(
+        _P,
+        True,
+        Words("Aucune carte de professionnel (CPS, CPF, CPE) trouvée.", "No professional card (CPS, CPF, CPE) found."),
+        Words("Insérer votre carte CPS dans un lecteur à contact.", "Insert your CPS card in a contact reader."),
+    ),
+    Code.CPX_SEVERAL: Row(
+        _P,
+        True,
+        Words("Plusieurs cartes de professionnel sont insérées.", "Several professional cards are inserted."),
+        Words("Ne laisser que la vôtre.", "Leave only yours."),
+    ),
+    Code.CPX_NOT_NOMINATIVE: Row(
+        _P,
+        False,
+        Words(
+            "Cette carte n'est pas nominative : INSi ne l'accepte pas.", "This card names no person: INSi refuses it."
+        ),
+        Words(
+            "Utiliser une carte nominative, ou le certificat de la structure.",
+            "Use a nominative card, or the organisation's certificate.",
+        ),
+    ),
+    Code.CPX_ENVIRONMENT: Row(
+        _P,
+        False,
+        Words(
+            "Cette carte n'est pas faite pour cet environnement (carte de test en production, ou l'inverse).",
+            "This card is not for this environment (a test card in production, or the reverse).",
+        ),
+        Words("Utiliser une carte de cet environnement.", "Use a card of this environment."),
+        "WARNING",
+    ),
+    Code.CPX_EXPIRED: Row(
+        _P,
+        False,
+        Words("Le certificat de cette carte a expiré.", "This card's certificate has expired."),
+        Words("Commander une nouvelle carte à l'ANS.", "Order a new card from ANS."),
+    ),
+    Code.CPX_NO_SIGNATURE: Row(
+        _P,
+        False,
+        Words(
+            "Aucun certificat de signature sur cette carte, ou lecture sans contact.",
+            "No signature certificate on this card, or it is read without contact.",
+        ),
+        Words("Insérer la carte dans un lecteur à contact.", "Insert the card in a contact reader."),
+    ),
+    Code.CPX_SESSION_LOST: Row(
+        _P,
+        True,
+        Words("La session de la carte a été perdue.", "The card's session was lost."),
+        Words("Recommencer et saisir le code à nouveau.", "Start again and type the code again."),
+    ),
+    Code.ACTIVITY_NEEDED: Row(
+        _P,
+        True,
+        Words("La carte porte plusieurs activités.", "The card has several activities."),
+        Words("Choisir l'activité (paramètre activity).", "Choose the activity (parameter activity)."),
+    ),
+    Code.BILLING_ID_MISSING: Row(
+        _I,
+        False,
+        Words(
+            "L'identifiant de facturation de ce professionnel n'est pas configuré.",
+            "This professional's billing identifier is not configured.",
+        ),
+        Words(
+            "Configurer identifiantFacturation (FINESS géographique, SIRET ou numéro AM).",
+            "Configure identifiantFacturation (geographic FINESS, SIRET or AM number).",
+        ),
+    ),
+    Code.PIN_CANCELLED: Row(
+        _P,
+        True,
+        Words("La saisie du code a été abandonnée.", "Typing the code was given up."),
+        Words("Relancer la demande pour saisir le code.", "Start again to type the code."),
+    ),
+    Code.PIN_FORMAT: Row(
+        _P,
+        True,
+        Words(
+            "Ce code n'a pas la bonne forme ; aucun essai n'a été perdu.", "The code has a wrong form; no try was lost."
+        ),
+        Words("Saisir les 4 chiffres du code porteur.", "Type the 4 digits of the card's code."),
+    ),
+    Code.PIN_WRONG: Row(
+        _P,
+        True,
+        Words("Code faux.", "Wrong code."),
+        Words(
+            "Vérifier le code avant de recommencer : la carte se bloque après 3 erreurs.",
+            "Check the code before trying again: the card locks after 3 errors.",
+        ),
+    ),
+    Code.PIN_LOCKED: Row(
+        _P,
+        False,
+        Words("La carte est bloquée.", "The card is locked."),
+        Words("La débloquer avec « CPS Gestion » et le code PUK.", 'Unlock it with "CPS Gestion" and the PUK code.'),
+    ),
+    Code.PROMPT_UNAVAILABLE: Row(
+        _I,
+        False,
+        Words(
+            "La fenêtre de saisie du code ne peut pas s'ouvrir sur ce poste.",
+            "The PIN window cannot open on this workstation.",
+        ),
+        Words(
+            "Lancer l'agent dans une session graphique, avec tkinter.", "Run the agent in a desktop session, with Tk."
+        ),
+        "ERROR",
+    ),
+    Code.MODULE_MISSING: Row(
+        _I,
+        False,
+        Words(
+            "Le module PKCS#11 de la carte CPS est introuvable.",
+            "The PKCS#11 module for the CPS card was not found.",
+        ),
+        Words(
+            "Installer la Cryptolib CPS, ou configurer cpx.module.",
+            "Install the Cryptolib CPS, or configure cpx.module.",
+        ),
+        "WARNING",
+    ),
+    Code.MODULE_FAILED: Row(
+        _I,
+        False,
+        Words("Le module PKCS#11 ne se charge pas.", "The PKCS#11 module does not load."),
+        Words("Vérifier sa version et son architecture (64 bits).", "Check its version and architecture (64-bit)."),
+        "WARNING",
+    ),
+    Code.MODULE_CANNOT_SIGN: Row(
+        _I,
+        False,
+        Words(
+            "Ce module PKCS#11 ne sait pas signer avec cette carte.",
+            "This PKCS#11 module cannot sign with this card.",
+        ),
+        Words("Installer la Cryptolib CPS 5.2 ou plus récente.", "Install the Cryptolib CPS 5.2 or later."),
+        "WARNING",
+    ),
+    Code.TOKEN_UNKNOWN: Row(
+        _S,
+        True,
+        Words("La carte de professionnel a répondu par une erreur inconnue.", "The card answered an unknown error."),
+        Words(
+            "Remettre la carte. Si cela se répète, donner ce numéro au support.",
+            "Put it back. If it happens again, give this number to support.",
+        ),
+        "ERROR",
+    ),
+    Code.SIGNATURE_INVALID: Row(
+        _I,
+        False,
+        Words(
+            "La signature faite par la carte ne correspond pas à son certificat ; rien n'a été envoyé.",
+            "The card's signature does not match its certificate; nothing was sent.",
+        ),
+        Words(
+            "Vider le cache de la Cryptolib CPS (fichiers de carte), puis recommencer.",
+            "Empty the Cryptolib's card file cache, then try again.",
+        ),
+        "ERROR",
+    ),
+    Code.CERTIFICATE_MISSING: Row(
+        _I,
+        False,
+        Words("Le certificat de la structure est introuvable.", "The organisation's certificate was not found."),
+        Words("Configurer organisation.certificate (.p12).", "Configure organisation.certificate (.p12)."),
+        "WARNING",
+    ),
+    Code.CERTIFICATE_UNREADABLE: Row(
+        _I,
+        False,
+        Words(
+            "Le certificat de la structure ne s'ouvre pas (fichier ou mot de passe).",
+            "The organisation's certificate does not open (file or passphrase).",
+        ),
+        Words("Réenregistrer le fichier .p12 et son mot de passe.", "Enrol the .p12 file and its passphrase again."),
+        "WARNING",
+    ),
+    Code.CERTIFICATE_EXPIRED: Row(
+        _I,
+        False,
+        Words("Le certificat de la structure a expiré.", "The organisation's certificate has expired."),
+        Words(
+            "Commander un nouveau certificat ORG AUTH_CLI à l'ANS.", "Order a new ORG AUTH_CLI certificate from ANS."
+        ),
+        "WARNING",
+    ),
+    Code.CERTIFICATE_NOT_INSI: Row(
+        _I,
+        False,
+        Words(
+            "Ce certificat n'est pas prévu pour INSi : son nom doit être INSI-MANU ou INSI-AUTO.",
+            "This certificate is not for INSi: its name must be INSI-MANU or INSI-AUTO.",
+        ),
+        Words("Utiliser un certificat émis pour INSi.", "Use a certificate issued for INSi."),
+        "WARNING",
+    ),
+    Code.CERTIFICATE_ENVIRONMENT: Row(
+        _I,
+        False,
+        Words(
+            "Ce certificat n'est pas fait pour cet environnement (test en production, ou l'inverse).",
+            "This certificate is not for this environment (test in production, or the reverse).",
+        ),
+        Words("Utiliser un certificat de cet environnement.", "Use a certificate of this environment."),
+        "WARNING",
+    ),
+    Code.KEYRING_ABSENT: Row(
+        _I,
+        False,
+        Words(
+            "Aucun trousseau de secrets n'est disponible ; rien n'a été enregistré.",
+            "No keyring is available; nothing was stored.",
+        ),
+        Words("Ouvrir le trousseau de la session.", "Unlock the session's keyring."),
+        "WARNING",
+    ),
+    Code.INSI_NOT_CONFIGURED: Row(
+        _I,
+        False,
+        Words(
+            "L'adresse ou les certificats d'INSi ne sont pas configurés pour cet environnement.",
+            "The address or anchors of INSi are not configured for this environment.",
+        ),
+        Words("Configurer insi.endpoints et insi.anchors.", "Configure insi.endpoints and insi.anchors."),
+        "WARNING",
+    ),
+    Code.INSI_UNREACHABLE: Row(
+        _P,
+        True,
+        Words("INSi est injoignable.", "INSi cannot be reached."),
+        Words("Vérifier le réseau et recommencer plus tard.", "Check the network and try again later."),
+        "WARNING",
+    ),
+    Code.INSI_TLS: Row(
+        _I,
+        False,
+        Words(
+            "Le serveur INSi n'a pas pu être authentifié ; rien n'a été envoyé.",
+            "The INSi server could not be authenticated; nothing was sent.",
+        ),
+        Words(
+            "Vérifier les certificats IGC-Santé de confiance et l'interception TLS éventuelle.",
+            "Check the trusted IGC-Santé anchors and any TLS interception.",
+        ),
+        "ERROR",
+    ),
+    Code.INSI_CERTIFICATE_REFUSED: Row(
+        _I,
+        False,
+        Words(
+            "INSi a refusé le certificat de la structure.",
+            "INSi refused the organisation's certificate.",
+        ),
+        Words(
+            "Vérifier la validité et l'émetteur du certificat.",
+            "Check the certificate's validity and issuer.",
+        ),
+        "ERROR",
+    ),
+    Code.INSI_TIMEOUT: Row(
+        _P,
+        True,
+        Words("INSi n'a pas répondu à temps.", "INSi did not answer in time."),
+        Words("Recommencer plus tard.", "Try again later."),
+        "WARNING",
+    ),
+    Code.INSI_HTTP: Row(
+        _P,
+        True,
+        Words("INSi a répondu par une erreur de serveur.", "INSi answered with a server error."),
+        Words("Recommencer plus tard.", "Try again later."),
+        "WARNING",
+    ),
+    Code.INSI_UNREADABLE: Row(
+        _S,
+        True,
+        Words("La réponse d'INSi est incomplète ou illisible.", "INSi's answer is incomplete or unreadable."),
+        Words("Recommencer. Si cela se répète, prévenir le support.", "Try again. If it happens again, tell support."),
+        "WARNING",
+    ),
+    Code.INSI_FAULT_INPUT: Row(
+        _P,
+        False,
+        Words("INSi a refusé la demande.", "INSi refused the request."),
+        Words("Corriger les traits selon le message d'INSi.", "Correct the traits as INSi's message says."),
+    ),
+    Code.INSI_FAULT_ACCESS: Row(
+        _I,
+        False,
+        Words("INSi a refusé l'accès.", "INSi refused access."),
+        Words(
+            "Vérifier le numéro d'autorisation, la carte ou le certificat.",
+            "Check the authorisation number, the card or the certificate.",
+        ),
+        "WARNING",
+    ),
+    Code.INSI_FAULT_UNAVAILABLE: Row(
+        _P,
+        True,
+        Words("INSi est momentanément indisponible.", "INSi is unavailable for the moment."),
+        Words("Recommencer plus tard.", "Try again later."),
+        "WARNING",
+    ),
+    Code.INSI_FAULT_UNKNOWN: Row(
+        _S,
+        False,
+        Words("INSi a répondu par une erreur inconnue.", "INSi answered an unknown fault."),
+        Words("Donner le code affiché au support.", "Give the code shown to support."),
+        "WARNING",
+    ),
+    Code.JOURNAL_FULL: Row(
+        _I,
+        True,
+        Words(
+            "Le disque est plein : l'appel ne peut pas être tracé, il n'a pas été envoyé.",
+            "The disk is full: the call cannot be traced, it was not sent.",
+        ),
+        Words("Libérer de la place sur le disque.", "Free some disk space."),
+        "ERROR",
+    ),
+    Code.JOURNAL_UNAVAILABLE: Row(
+        _I,
+        True,
+        Words(
+            "Le journal ne peut pas être écrit : l'appel n'a pas été envoyé.",
+            "The journal cannot be written: the call was not sent.",
+        ),
+        Words("Vérifier le dossier du journal.", "Check the journal's folder."),
+        "ERROR",
+    ),
+    Code.CONFIG_INVALID: Row(
+        _I,
+        False,
+        Words("La configuration est incorrecte.", "The configuration is wrong."),
+        Words("Corriger le réglage indiqué.", "Correct the setting named."),
+        "ERROR",
+    ),
+    Code.PORTS_BUSY: Row(
+        _I,
+        True,
+        Words("Tous les ports de l'agent sont pris par un autre programme.", "Another program holds all our ports."),
+        Words("Fermer ce programme, ou configurer « ports ».", 'Close that program, or configure "ports".'),
+        "ERROR",
+    ),
+    Code.AGENT_NOT_RUNNING: Row(
+        _P,
+        True,
+        Words("L'agent n'est pas démarré.", "The agent is not running."),
+        Words("Lancer « insi-agent run ».", 'Start "insi-agent run".'),
+    ),
+    Code.SIMULATOR_FORBIDDEN: Row(
+        _I,
+        False,
+        Words("Le simulateur est interdit sur ce poste.", "The simulator is forbidden on this workstation."),
+        Words("Demander à l'informatique de l'autoriser.", "Ask IT to allow it."),
+    ),
+}

@@ -1,0 +1,1 @@
+"""The INSi teleservice: what is sent, what comes back, in which order."""

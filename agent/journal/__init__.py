@@ -1,0 +1,1 @@
+"""The trace: a chain of entries that shows when one was changed or lost."""

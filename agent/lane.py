@@ -1,0 +1,142 @@
+"""Lanes for blocking calls, and turns for what only one may do at a time.
+
+A lane is one named thread in front of one device: calls queue, each has a deadline. A call that
+never started is `device.busy` (safe to repeat); one that passed its deadline is `device.timeout`
+(it may have happened).
+"""
+
+import asyncio
+import logging
+import queue
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, InvalidStateError
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from agent.errors import AgentError, Code
+from agent.model import rfc3339
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Lane:
+    """One thread that runs blocking calls one after the other."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name=f"lane-{name}", daemon=True)
+        self._thread.start()
+
+    async def run(
+        self,
+        call: Callable[[], T],
+        *,
+        timeout_s: float,
+        wait_s: float = 10,
+        abandoned: Callable[[], None] | None = None,
+    ) -> T:
+        """Run `call` in the lane's thread and return its value.
+
+        Raises device.busy if it did not start within `wait_s`, device.timeout if it started and did not
+        end within `timeout_s`; then `abandoned` is called, to break what hangs.
+        """
+        loop = asyncio.get_running_loop()
+        started = asyncio.Event()
+        future: Future[T] = Future()
+
+        def job() -> T:
+            loop.call_soon_threadsafe(started.set)
+            return call()
+
+        self._jobs.put((future, job))
+        try:
+            await asyncio.wait_for(started.wait(), wait_s)
+        except TimeoutError:
+            if future.cancel():
+                raise AgentError(Code.DEVICE_BUSY, f"lane {self.name}") from None
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
+        try:
+            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), timeout_s)
+        except TimeoutError:
+            if future.done() and not future.cancelled():
+                return future.result()  # the call itself raised TimeoutError, or ended this instant
+            if abandoned:
+                abandoned()
+            raise AgentError(Code.DEVICE_TIMEOUT, f"lane {self.name} after {timeout_s} s") from None
+
+    def close(self) -> None:
+        """End the thread once its running call returns; waits a second for it at most."""
+        self._jobs.put(None)
+        self._thread.join(1)
+
+    def _work(self) -> None:
+        while (item := self._jobs.get()) is not None:
+            future, job = item
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                outcome, failure = job(), None
+            except BaseException as error:  # noqa: BLE001  (carried to whoever waits)
+                outcome, failure = None, error
+            try:
+                if failure is None:
+                    future.set_result(outcome)
+                else:
+                    future.set_exception(failure)
+            except InvalidStateError:  # nobody waits any more
+                log.info("lane %s: the result of a cancelled call is forgotten", self.name)
+
+
+class Turn:
+    """First come, first served: who holds it, and since when."""
+
+    def __init__(self) -> None:
+        self._holder: str | None = None
+        self._since: datetime | None = None
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    @asynccontextmanager
+    async def taken_by(self, holder: str, *, wait_s: float | None) -> AsyncIterator[None]:
+        """Hold the turn. Raises device.busy {origin: own/other, since} after `wait_s`; None waits for ever."""
+        await self._take(holder, wait_s)
+        try:
+            yield
+        finally:
+            self._give()
+
+    async def _take(self, holder: str, wait_s: float | None) -> None:
+        if self._holder is not None:
+            place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(place)
+            try:
+                await asyncio.wait_for(place, wait_s)
+            except TimeoutError:
+                raise AgentError(
+                    Code.DEVICE_BUSY,
+                    origin="own" if holder == self._holder else "other",
+                    since=rfc3339(self._since or datetime.now(UTC)),
+                ) from None
+            except asyncio.CancelledError:
+                if place.done() and not place.cancelled():
+                    self._give()  # the turn came at the same instant: pass it on
+                raise
+            finally:
+                if place in self._waiting:
+                    self._waiting.remove(place)
+        self._holder, self._since = holder, datetime.now(UTC)
+
+    def _give(self) -> None:
+        self._holder = self._since = None
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                self._holder = "…"  # nobody may step in before the next one wakes
+                place.set_result(None)
+                return

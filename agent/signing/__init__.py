@@ -1,0 +1,1 @@
+"""The professional's card, the assertion PS and the organisation's certificate."""

@@ -1,0 +1,70 @@
+"""What the agent needs of a CPx token. Implemented by `worker.py`, which owns a child process.
+
+Every call blocks and belongs on the token lane.
+"""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from agent.model import PinState
+from agent.pin import Pin
+
+
+@dataclass(frozen=True)
+class CertificateObject:
+    """A certificate found on the token."""
+
+    label: str
+    cka_id: bytes
+    der: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class TokenSeen:
+    """What a PKCS#11 module shows of one token now. Blanks and NULs are stripped from every text."""
+
+    slot: int
+    reader: str  # the slot's description: the PC/SC reader's name with both known modules
+    label: str
+    serial: str
+    model: str
+    pin_state: PinState
+    pin_pad: bool  # CKF_PROTECTED_AUTHENTICATION_PATH: the code is typed on the reader
+    logged_in: bool
+    certificates: tuple[CertificateObject, ...] = ()
+    data: dict[str, bytes] = field(default_factory=dict, repr=False)  # CKO_DATA by label, those visible now
+
+
+class Tokens(Protocol):
+    """The tokens of one PKCS#11 module, in a worker process."""
+
+    def look(self) -> list[TokenSeen]:
+        """Every recognised token, in slot order. Empty without a card.
+
+        Raises module.missing, module.failed, device.crashed, token.unknown.
+        """
+        ...
+
+    def login(self, serial: str, pin: Pin | None) -> TokenSeen:
+        """Log in on the token with this serial and look again; the Pin is taken and wiped. None: pin-pad.
+
+        Never retries. Raises pin.wrong (fact pinState), pin.locked, pin.format (no try lost), cpx.absent,
+        cpx.sessionLost, token.unknown, device.crashed.
+        """
+        ...
+
+    def logout(self) -> None:
+        """Log out and close the session. Never raises for a card that is gone."""
+        ...
+
+    def sign(self, serial: str, cka_id: bytes, data: bytes) -> bytes:
+        """RSA PKCS#1 v1.5 with SHA-256 over `data`, by the private key with this CKA_ID.
+
+        CKM_SHA256_RSA_PKCS first, then CKM_RSA_PKCS over the DigestInfo (real-parts.md §9.3).
+        Raises cpx.sessionLost, card.removed, cpx.noSignature, module.cannotSign, token.unknown, device.crashed.
+        """
+        ...
+
+    def close(self) -> None:
+        """End the worker process."""
+        ...

@@ -1,0 +1,1 @@
+"""Windows, each in its own short-lived process."""
