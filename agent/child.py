@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 from agent.errors import AgentError, Code
@@ -35,7 +36,10 @@ class Pipe:
         self._write(payload)
 
     def receive(self) -> tuple[dict[str, Any], bytearray] | None:
-        """Read one frame; None at end of file. The payload is the only copy on this side."""
+        """Read one frame; None at end of file. The payload is the only copy on this side.
+
+        Raises ValueError for what is not a frame.
+        """
         lengths = self._read(8)
         if lengths is None:
             return None
@@ -45,7 +49,13 @@ class Pipe:
         head, payload = self._read(head_size), self._read(payload_size)
         if head is None or payload is None:
             return None
-        return json.loads(head), payload
+        try:
+            header = json.loads(head)
+        except RecursionError:
+            header = None
+        if not isinstance(header, dict):
+            raise ValueError("not a frame's header")  # noqa: TRY004  (what was read is a value, whoever wrote it)
+        return header, payload
 
     def _write(self, data: bytes | bytearray | memoryview) -> None:
         view = memoryview(data)
@@ -123,6 +133,7 @@ class Child:
                 self._process.wait()
             if self._process.stdout:
                 self._process.stdout.close()
+            self._pipe = Pipe(-1, -1)  # a late caller must not meet these numbers reused for another file
 
     def kill(self) -> None:
         """End it now, from any thread; whoever waits for it gets device.crashed."""
@@ -141,7 +152,7 @@ def pipe_to_parent() -> Pipe:
     """In a child: the frames from and to the agent. Whatever else prints goes to stderr."""
     read_fd, write_fd = os.dup(0), os.dup(1)
     os.dup2(2, 1)
-    with open(os.devnull, "rb") as nothing:
+    with Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     return Pipe(read_fd, write_fd)
 
@@ -178,7 +189,7 @@ def _die_with_us(process: "subprocess.Popen[bytes]") -> None:
     import ctypes
     from ctypes import wintypes
 
-    global _job
+    global _job  # noqa: PLW0603  (one Job object for the life of the process)
     kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
     if _job is None:
         kernel32.CreateJobObjectW.restype = wintypes.HANDLE

@@ -89,6 +89,9 @@ class Cpx(Section):
     idle_minutes: int = machine(30, ge=1, le=240, description="an unused session ends")
     max_minutes: int = machine(240, ge=1, le=480, description="any session ends")
     billing_ids: list[BillingId] = Machine(list)
+    activities: dict[str, str] = Machine(
+        dict, description="activity of a professional (CN → id) when a call names none"
+    )
     speciality_attribute: Literal["codeSpecialiteAMO", "codeSpecialite"] = machine(
         "codeSpecialiteAMO", description="wire name of the speciality [guess: not proven]"
     )
@@ -126,6 +129,9 @@ class Insi(Section):
     retries: int = machine(1, ge=0, le=3, description="repeats of an attempt after unavailability")
     retry_pause_s: float = machine(1.0, ge=0)
     provisional: Literal["allow", "forbid"] = machine("allow", description="retrieval for PROV identities (S105)")
+    after_several: Literal["join", "next"] = machine(
+        "join", description="attempt after 02: all given names together, or the next one [guess: not public]"
+    )
     lps_name: str = machine("urn:lps:{name}:{version}", description="form of ContexteLPS/LPS/Nom [guess]")
 
 
@@ -204,8 +210,18 @@ def load(layers: Iterable[tuple[Source, Mapping[str, Any]]]) -> Loaded:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         setting = ".".join(str(part) for part in first["loc"])
-        raise AgentError(Code.CONFIG_INVALID, f"{setting}: {first['msg']}", setting=setting) from None
+        source = _source_of(setting.removesuffix(".[key]"), sources)
+        detail = f"{setting} ({source}): {first['msg']}"
+        raise AgentError(Code.CONFIG_INVALID, detail, setting=setting, source=source.value) from None
     return Loaded(settings, sources)
+
+
+def _source_of(setting: str, sources: Mapping[str, Source]) -> Source:
+    """Where the setting, or the first one above or below it, came from."""
+    near = (
+        s for known, s in sources.items() if f"{setting}.".startswith(f"{known}.") or known.startswith(f"{setting}.")
+    )
+    return next(near, Source.DEFAULT)
 
 
 def system_layers(config_file: Path | None = None) -> list[tuple[Source, dict[str, Any]]]:

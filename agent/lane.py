@@ -11,8 +11,8 @@ import queue
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future, InvalidStateError
-from contextlib import asynccontextmanager
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -55,43 +55,60 @@ class Lane:
 
         self._jobs.put((future, job))
         try:
-            await asyncio.wait_for(started.wait(), wait_s)
+            return await self._answer(future, started, timeout_s=timeout_s, wait_s=wait_s, abandoned=abandoned)
+        except asyncio.CancelledError:
+            if not future.cancel():
+                log.info("lane %s: the result of a cancelled call is forgotten", self.name)
+            raise
+
+    async def _answer(
+        self,
+        future: Future[T],
+        started: asyncio.Event,
+        *,
+        timeout_s: float,
+        wait_s: float,
+        abandoned: Callable[[], None] | None,
+    ) -> T:
+        # asyncio.timeout, because wait_for of Python 3.11 swallows a cancel that comes with the answer.
+        try:
+            async with asyncio.timeout(wait_s):
+                await started.wait()
         except TimeoutError:
             if future.cancel():
                 raise AgentError(Code.DEVICE_BUSY, f"lane {self.name}") from None
-        except asyncio.CancelledError:
-            future.cancel()
-            raise
         try:
-            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                return await asyncio.shield(asyncio.wrap_future(future))
         except TimeoutError:
-            if future.done() and not future.cancelled():
+            if future.done():
                 return future.result()  # the call itself raised TimeoutError, or ended this instant
             if abandoned:
                 abandoned()
             raise AgentError(Code.DEVICE_TIMEOUT, f"lane {self.name} after {timeout_s} s") from None
 
     def close(self) -> None:
-        """End the thread once its running call returns; waits a second for it at most."""
+        """Drop what waits; end the thread once its running call returns; wait a second for it at most."""
+        with suppress(queue.Empty):
+            while True:
+                if item := self._jobs.get_nowait():
+                    item[0].cancel()
         self._jobs.put(None)
         self._thread.join(1)
 
     def _work(self) -> None:
         while (item := self._jobs.get()) is not None:
-            future, job = item
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                outcome, failure = job(), None
-            except BaseException as error:  # noqa: BLE001  (carried to whoever waits)
-                outcome, failure = None, error
-            try:
-                if failure is None:
-                    future.set_result(outcome)
-                else:
-                    future.set_exception(failure)
-            except InvalidStateError:  # nobody waits any more
-                log.info("lane %s: the result of a cancelled call is forgotten", self.name)
+            self._do(*item)
+            del item  # an idle lane keeps nothing of its last call alive
+
+    @staticmethod
+    def _do(future: Future[Any], job: Callable[[], Any]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            future.set_result(job())
+        except BaseException as error:  # noqa: BLE001  (carried to whoever waits)
+            future.set_exception(error)
 
 
 class Turn:
@@ -116,13 +133,15 @@ class Turn:
             place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(place)
             try:
-                await asyncio.wait_for(place, wait_s)
+                async with asyncio.timeout(wait_s):
+                    await place
             except TimeoutError:
-                raise AgentError(
-                    Code.DEVICE_BUSY,
-                    origin="own" if holder == self._holder else "other",
-                    since=rfc3339(self._since or datetime.now(UTC)),
-                ) from None
+                if not place.done() or place.cancelled():  # else the turn came at the same instant: take it
+                    raise AgentError(
+                        Code.DEVICE_BUSY,
+                        origin="own" if holder == self._holder else "other",
+                        since=rfc3339(self._since or datetime.now(UTC)),
+                    ) from None
             except asyncio.CancelledError:
                 if place.done() and not place.cancelled():
                     self._give()  # the turn came at the same instant: pass it on

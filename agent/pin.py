@@ -20,14 +20,15 @@ class Pin:
         return min_digits <= len(self._bytes) <= max_digits and all(0x30 <= byte <= 0x39 for byte in self._bytes)
 
     def take(self) -> bytearray:
-        """The code, once. The taker wipes it with `wipe(code)`."""
+        """The code, once. From now on it is the taker's, who wipes it with `wipe(code)`."""
         if self._taken:
             raise ValueError("a Pin is taken once")
         self._taken = True
-        return self._bytes
+        code, self._bytes = self._bytes, bytearray()
+        return code
 
     def wipe(self) -> None:
-        """Overwrite the code with zeroes."""
+        """Overwrite the code with zeroes, unless somebody took it: a code on its way to the card stays whole."""
         wipe(self._bytes)
         self._taken = True
 

@@ -25,7 +25,7 @@ class Teleservice(Protocol):
         """POST one SOAP envelope to the endpoint of this mode; never retries, never follows a redirect.
 
         Raises insi.notConfigured, insi.unreachable, insi.tls, insi.certificateRefused, insi.timeout,
-        insi.unreadable (body cut short or over the size limit).
+        insi.unreadable (body cut short or over the size limit), certificate.unreadable.
         """
         ...
 

@@ -68,3 +68,11 @@ class Tokens(Protocol):
     def close(self) -> None:
         """End the worker process."""
         ...
+
+
+class TokenProcess(Tokens, Protocol):
+    """The same behind a child process, as the agent holds it."""
+
+    def kill(self) -> None:
+        """Kill the process now, from any thread: a call that hangs in it ends with device.crashed."""
+        ...

@@ -1,0 +1,23 @@
+"""Arguments, then run. The hidden subcommand `_child` is a window or vendor code in a process of its own."""
+
+import sys
+
+from agent.child import harden
+
+
+def main() -> int:
+    """The exit status of the command given."""
+    harden()
+    if sys.argv[1:2] != ["_child"]:
+        from agent.cli import main as command_line
+
+        return command_line(sys.argv[1:])
+    if sys.argv[2] == "pin":
+        from agent.tray.dialogs.pin import child_main
+    else:
+        from agent.signing.worker import child_main
+    return child_main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,508 @@
+"""The composition root: builds the real or the simulated edges and hands them to the workflows.
+
+Only this file imports edges, each inside the function that builds it: importing it loads none of the
+heavy packages.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from agent import __version__
+from agent.config import ALL_RIGHTS, BillingId, Loaded, Settings, Software, Source, load, system_layers
+from agent.errors import AgentError, Code
+from agent.insi.addresses import ADDRESSES
+from agent.model import AuthMode, CardKind, Environment, ReaderSeen, Right, Value
+from agent.pin import Pin
+from agent.places import Places, Running, announce, instance_id, withdraw
+from agent.protocol.messages import API_LEVEL, CpxChangedParams, WatchResult
+from agent.protocol.origins import Caller, Doorkeeper
+from agent.protocol.session import Call
+from agent.tray.bridge import PinQuestion
+from agent.tray.state import TrayState
+from agent.workflows import cpx, greeting, retrieve, trace, vitale
+from agent.workflows.desk import Asker, Desk
+from agent.workflows.watching import changes
+
+if TYPE_CHECKING:
+    from agent.identity import Identity
+    from agent.insi.http import HttpTeleservice
+    from agent.insi.ports import HttpReply
+    from agent.protocol.server import Conversation, Progress
+    from agent.readers.ports import Readers
+    from agent.secrets import Secrets
+    from agent.signing.organisation import OrganisationCertificate
+    from agent.signing.ports import TokenProcess
+
+log = logging.getLogger(__name__)
+
+SIMULATED_AUTHORISATION = "SIMULATEUR-0001"
+P12_SECRET_NAME = "organisation-passphrase"  # noqa: S105  (a name, not the secret)
+STOP_PATIENCE_S = 10
+
+Workflow = Callable[[Desk, Asker, Any], Awaitable[Value]]
+
+WORKFLOWS: dict[str, Workflow] = {
+    "agent.hello": greeting.hello,
+    "agent.status": greeting.status,
+    "vitale.read": vitale.read,
+    "cpx.status": cpx.status,
+    "cpx.unlock": cpx.unlock,
+    "cpx.lock": cpx.lock,
+    "insi.retrieveWithVitale": retrieve.with_vitale,
+    "insi.retrieveByTraits": retrieve.by_traits,
+    "trace.get": trace.get,
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line decides."""
+
+    simulate: bool = False
+    port: int | None = None
+    config_file: Path | None = None
+    demo_origin: str | None = None  # the demonstration page's, simulated only
+    answers_itself: bool = False  # the simulated person answers the code question without a window
+
+
+class Agent:
+    """The running agent. Everything here happens on its event loop's thread."""
+
+    def __init__(self, options: Options, loaded: Loaded, places: Places) -> None:
+        self.options = options
+        self.places = places
+        self.loaded = loaded
+        self._running: Running | None = None
+        self.desk: Desk
+        self.state_changed: Callable[[TrayState], None] = lambda _state: None
+        self._stops: list[Callable[[], None]] = []  # in the order things were started
+        self._questions = 0
+        self._told: object = None  # what agent.changed last said
+        self._expiry: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def settings(self) -> Settings:
+        return self.loaded.settings
+
+    @property
+    def port(self) -> int:
+        return self._server.port
+
+    # ------------------------------------------------------------ start and stop
+
+    async def start(self) -> None:
+        """Listen first, then look at the readers. Raises ports.busy, simulator.forbidden, config.invalid."""
+        from agent.protocol.server import Server
+
+        if self.options.simulate and self.settings.simulate == "forbid":
+            raise AgentError(Code.SIMULATOR_FORBIDDEN)
+        self._loop = asyncio.get_running_loop()
+        self.desk = simulated_desk(self) if self.options.simulate else real_desk(self)
+        self._stops.append(self.desk.lanes.close)
+        self._server = Server(
+            doorkeeper=self._doorkeeper,
+            handler=self._handle,
+            identity={
+                "product": "insi-agent",
+                "version": __version__,
+                "api": [API_LEVEL],
+                "instanceId": self.desk.instance_id,
+            },
+            connections=self.settings.connections,
+        )
+        ports = self.settings.ports if self.options.port is None else [self.options.port]
+        await self._server.open(ports)
+        self._running = announce(self.places.runtime, self.port)
+        self._stops.append(partial(withdraw, self.places.runtime, self._running))
+        watch = self.desk.readers.watch(self._saw_in_watcher)
+        self._stops.append(watch.close)
+        if self.desk.organisation_configured():
+            self._spawn(self._open_organisation())
+        log.info("listening on port %s, %s", self.port, self.desk.environment)
+
+    async def stop(self) -> None:
+        """Stop in reverse order: no new calls, running ones end, the card is logged out, the journal closed."""
+        await self._server.shut()
+        if self.desk.exchanges:
+            await asyncio.wait(self.desk.exchanges, timeout=STOP_PATIENCE_S)
+        for task in [*self._tasks, *([self._expiry] if self._expiry else [])]:
+            task.cancel()
+        await cpx.end_session(self.desk)
+        with contextlib.suppress(AgentError):
+            await self.desk.lanes.token.run(self.desk.tokens().close, timeout_s=5)
+        with contextlib.suppress(AgentError):
+            await self.desk.lanes.network.run(self.desk.teleservice.close, timeout_s=5)
+        with contextlib.suppress(AgentError):
+            await self.desk.lanes.journal.run(self.desk.journal.close, timeout_s=5)
+        for stop in reversed(self._stops):
+            stop()
+
+    async def reload(self) -> None:
+        """Read the settings again; a wrong file keeps the old ones. Origins that lost rights are closed."""
+        try:
+            self.loaded = load_settings(self.options)
+        except AgentError as error:
+            log.error("settings not reloaded: %s", error)  # noqa: TRY400  (no traceback: the code says it all)
+            return
+        await self._server.close_revoked()
+        await self._tell_changes()
+
+    async def _open_organisation(self) -> None:
+        """Know early when the organisation's certificate is missing or ends soon."""
+        with contextlib.suppress(AgentError):
+            await self.desk.organisation()
+        await self._tell_changes()
+
+    # ------------------------------------------------------------ the door
+
+    def _doorkeeper(self) -> Doorkeeper:
+        allowed = {row.origin: frozenset(row.rights) - {Right.ADMIN} for row in self.settings.origins.allowed}
+        if self.options.demo_origin:
+            allowed[self.options.demo_origin] = frozenset(ALL_RIGHTS)
+        return Doorkeeper(allowed, self._running.token if self._running else "", self.settings.disabled)
+
+    async def _handle(self, conversation: "Conversation", call: Call, progress: "Progress") -> Value:
+        if call.method.name in ("cards.watch", "cards.unwatch"):
+            conversation.watching = call.method.name == "cards.watch"
+            return WatchResult(readers=self.desk.seen or [])
+        asker = self._asker(conversation, progress)
+        result = await WORKFLOWS[call.method.name](self.desk, asker, call.params)
+        if call.method.name != "agent.hello":
+            await self._tell_changes()
+        return result
+
+    @staticmethod
+    def _asker(conversation: "Conversation", progress: "Progress") -> Asker:
+        caller: Caller = conversation.caller
+        return Asker(caller.origin, caller.rights, conversation.session.language, progress)
+
+    async def _tell_changes(self) -> None:
+        """Push agent.changed when what hello said, or a warning, is no longer so."""
+        facts = (self.desk.environment, self.settings.profile, self.desk.auth_modes(), greeting.notices(self.desk))
+        before, self._told = self._told, facts
+        if before is None or before == facts:
+            return
+        for conversation in list(self._server.conversations):
+            asker = self._asker(conversation, _silent)
+            await conversation.notify("agent.changed", await greeting.changed(self.desk, asker))
+
+    # ------------------------------------------------------------ cards
+
+    def _saw_in_watcher(self, seen: list[ReaderSeen] | None) -> None:
+        """Called in the watcher's thread."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            self._loop.call_soon_threadsafe(self._saw, seen)
+
+    def _saw(self, seen: list[ReaderSeen] | None) -> None:
+        """The watcher saw something: remember it, tell who watches, end a session whose card left."""
+        before, self.desk.seen = self.desk.seen, seen
+        self._spawn(self._saw_change(changes(before, seen)))
+
+    async def _saw_change(self, notifications: Sequence[tuple[str, ReaderSeen]]) -> None:
+        async with self.desk.seen_change:
+            self.desk.seen_change.notify_all()
+        for method, params in notifications:
+            await self._tell_watchers(method, params)
+        if cpx.card_left(self.desk):
+            await cpx.end_session(self.desk)
+        elif any(params.card and params.card.kind is CardKind.CPX for _, params in notifications):
+            self.session_changed()
+        self._show_state()
+
+    def session_changed(self) -> None:
+        """The card session opened, closed, or a professional's card came or went."""
+        present = vitale.has_card(self.desk, CardKind.CPX)
+        params = CpxChangedParams(present=present, unlocked=self.desk.session is not None)
+        self._spawn(self._tell_watchers("cpx.changed", params))
+        if self._expiry:
+            self._expiry.cancel()
+            self._expiry = None
+        if self.desk.session is not None:
+            self._expiry = asyncio.create_task(self._end_expired_session(), name="card-session")
+        self._show_state()
+
+    async def _end_expired_session(self) -> None:
+        left = await cpx.end_expired_session(self.desk)
+        if left is not None:
+            await asyncio.sleep(left)
+            await self._end_expired_session()
+
+    async def _tell_watchers(self, method: str, params: Value) -> None:
+        for conversation in list(self._server.conversations):
+            if conversation.watching:
+                await conversation.notify(method, params)
+
+    def show_state_in(self, shown: Callable[[TrayState], None]) -> None:
+        """Tell every later state to `shown`, and the present one now. From any thread."""
+        self.state_changed = shown
+        self._loop.call_soon_threadsafe(self._show_state)
+
+    def question(self, *, opened: bool) -> None:
+        """A window opened or closed."""
+        self._questions += 1 if opened else -1
+        self._show_state()
+
+    def _show_state(self) -> None:
+        self.state_changed(
+            TrayState(
+                environment=self.desk.environment,
+                troubles=() if self.desk.seen is not None else (Code.PCSC_UNAVAILABLE,),
+                question_open=self._questions > 0,
+                professional_card=vitale.has_card(self.desk, CardKind.CPX),
+                unlocked=self.desk.session is not None,
+                demo=self.options.demo_origin is not None,
+            )
+        )
+
+    def on_stop(self, stop: Callable[[], None]) -> None:
+        """Call `stop` when the agent stops, after whatever is started later."""
+        self._stops.append(stop)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _silent(step: str, needs: str | None = None) -> None:
+    """Progress that nobody hears."""
+
+
+# ---------------------------------------------------------------- settings
+
+
+def load_settings(options: Options) -> Loaded:
+    """Every layer of this machine, and the simulator's own on top. Raises config.invalid."""
+    layers = system_layers(options.config_file)
+    loaded = load(layers)
+    if not options.simulate:
+        return loaded
+    from agent.simulator.pki import Person
+
+    doctor = Person()
+    demo = []
+    if options.demo_origin:
+        demo.append(
+            Software(
+                name="Accueil de démonstration",
+                version=__version__,
+                origins=[options.demo_origin],
+                authorisation={Environment.SIMULATED: SIMULATED_AUTHORISATION},
+            )
+        )
+    simulated: dict[str, Any] = {
+        "environment": Environment.SIMULATED,
+        "cpx": loaded.settings.cpx.model_copy(
+            update={
+                "billing_ids": [BillingId(professional=doctor.national_id, value="990000017")],
+                "activities": {doctor.national_id: "01"},
+            }
+        ).model_dump(),
+        "software": [*demo, *loaded.settings.software],
+    }
+    settings = Settings.model_validate({**loaded.settings.model_dump(), **simulated})
+    return Loaded(settings, {**loaded.sources, "environment": Source.COMMAND_LINE})
+
+
+# ---------------------------------------------------------------- the two desks
+
+
+def real_desk(agent: Agent) -> Desk:
+    """PC/SC, PKCS#11, the configured INSi, the user's keyring."""
+    from agent.readers.pcsc import PcscReaders
+    from agent.secrets import KeyringSecrets
+    from agent.signing.organisation import open_p12
+    from agent.signing.worker import TokenWorker
+
+    keyring = KeyringSecrets()
+
+    def load_organisation() -> "OrganisationCertificate":
+        file = agent.settings.organisation.certificate
+        if file is None:
+            raise AgentError(Code.CERTIFICATE_MISSING)
+        return open_p12(file, keyring.get(P12_SECRET_NAME) or b"")
+
+    def endpoint(mode: AuthMode) -> tuple[str, bytes]:
+        insi, environment = agent.settings.insi, agent.settings.environment
+        url = getattr(insi.endpoints.get(environment), mode.value, None) or ADDRESSES.get((environment, mode))
+        files: list[Path] = getattr(insi.anchors.get(environment), mode.value, [])
+        if url is None or not files:
+            raise AgentError(Code.INSI_NOT_CONFIGURED, "no address or no anchors", mode=mode.value)
+        return url, _anchors(files)
+
+    return _desk(
+        agent,
+        readers=PcscReaders(),
+        tokens=TokenWorker(agent.settings.cpx.module),
+        secrets=keyring,
+        load_organisation=load_organisation,
+        endpoint=endpoint,
+    )
+
+
+def simulated_desk(agent: Agent) -> Desk:
+    """Transcript cards, a token with a real key, a loopback INSi: nothing of the real state is touched."""
+    from agent.insi.fake_insi import SimulatedInsi
+    from agent.readers.transcript import SimulatedReaders
+    from agent.secrets import FileSecrets
+    from agent.signing.organisation import open_p12
+    from agent.simulator.pki import open_pki
+    from agent.simulator.tokens import SimulatedTokens
+
+    folder = agent.places.data
+    pki = open_pki(folder)
+    insi = SimulatedInsi(
+        pki.server_certificate_pem,
+        pki.server_key_pem,
+        pki.ca_pem,
+        authorisations=[SIMULATED_AUTHORISATION],
+    )
+    insi.start()
+    agent.on_stop(insi.stop)
+    readers = SimulatedReaders.default()
+    return _desk(
+        agent,
+        readers=readers,
+        tokens=SimulatedTokens(folder, readers),
+        secrets=FileSecrets(folder),
+        load_organisation=lambda: open_p12(pki.organisation_p12, pki.organisation_passphrase),
+        endpoint=lambda mode: (insi.url(mode), pki.ca_pem),
+    )
+
+
+def _desk(
+    agent: Agent,
+    *,
+    readers: "Readers",
+    tokens: "TokenProcess",
+    secrets: "Secrets",
+    load_organisation: Callable[[], "OrganisationCertificate"],
+    endpoint: Callable[[AuthMode], tuple[str, bytes]],
+) -> Desk:
+    """The parts that the real desk and the simulated one share."""
+    from agent.journal.store import Journal
+    from agent.secrets import load_identity
+
+    load = _Once(lambda: load_identity(secrets))
+    settings = agent.settings
+    return Desk(
+        settings=lambda: agent.settings,
+        environment=settings.environment,
+        instance_id=instance_id(agent.places.data),
+        readers=readers,
+        tokens=lambda: tokens,
+        teleservice=_Teleservice(agent, endpoint, load_organisation),
+        load_organisation=load_organisation,
+        load_identity=load,
+        journal=Journal(
+            agent.places.journal,
+            sign=lambda data: load().sign_bytes(data),
+            verify=lambda data, signature: load().verify_bytes(data, signature),
+            max_reply_bytes=settings.insi.max_reply_bytes,
+        ),
+        person=_Person(agent, simulated=agent.options.answers_itself),
+        now=lambda: datetime.now(UTC),
+        new_id=lambda: str(uuid4()),
+        changed=agent.session_changed,
+    )
+
+
+class _Once:
+    """A value made at first use, by whichever thread comes first; a failure is not kept."""
+
+    def __init__(self, make: "Callable[[], Identity]") -> None:
+        self._make, self._lock = make, threading.Lock()
+        self._made: Identity | None = None
+
+    def __call__(self) -> "Identity":
+        with self._lock:
+            if self._made is None:
+                self._made = self._make()
+            return self._made
+
+
+class _Teleservice:
+    """One kept connection per mode, opened at first use: the network lane's."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        endpoint: Callable[[AuthMode], tuple[str, bytes]],
+        load_organisation: Callable[[], "OrganisationCertificate"],
+    ) -> None:
+        self._agent, self._endpoint, self._load_organisation = agent, endpoint, load_organisation
+        self._open: dict[AuthMode, HttpTeleservice] = {}
+
+    def post(self, mode: AuthMode, action: str, envelope: bytes) -> "HttpReply":
+        if mode not in self._open:
+            self._open[mode] = self._connect(mode)
+        return self._open[mode].post(mode, action, envelope)
+
+    def close(self) -> None:
+        for teleservice in self._open.values():
+            teleservice.close()
+        self._open.clear()
+
+    def _connect(self, mode: AuthMode) -> "HttpTeleservice":
+        from agent.insi.http import ClientMaterial, Endpoint, HttpTeleservice
+
+        url, anchors = self._endpoint(mode)
+        client = None
+        if mode is AuthMode.ORGANISATION:
+            certificate = self._load_organisation()
+            client = ClientMaterial(certificate.chain_pem, certificate.key)
+        insi = self._agent.settings.insi
+        return HttpTeleservice(
+            {mode: Endpoint(url, anchors, client)},
+            connect_timeout_s=insi.connect_timeout_s,
+            total_timeout_s=insi.total_timeout_s,
+            max_reply_bytes=insi.max_reply_bytes,
+            private_folder=self._agent.places.state,
+        )
+
+
+class _Person:
+    """The window, and the tray that shows that one is open."""
+
+    def __init__(self, agent: Agent, *, simulated: bool) -> None:
+        from agent.tray.bridge import Person
+
+        self._agent, self._person = agent, Person(simulated=simulated)
+
+    async def ask_pin(self, question: PinQuestion) -> Pin | None:
+        self._agent.question(opened=True)
+        try:
+            return await self._person.ask_pin(question)
+        finally:
+            self._agent.question(opened=False)
+
+
+def _anchors(files: Sequence[Path]) -> bytes:
+    """The CA certificates of these PEM or DER files, as PEM. Raises insi.notConfigured."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    try:
+        contents = [file.read_bytes() for file in files]
+        found = [
+            certificate
+            for content in contents
+            for certificate in (
+                x509.load_pem_x509_certificates(content)
+                if b"-----BEGIN" in content
+                else [x509.load_der_x509_certificate(content)]
+            )
+        ]
+    except (OSError, ValueError) as error:
+        raise AgentError(Code.INSI_NOT_CONFIGURED, f"anchors: {type(error).__name__}") from None
+    return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in found)

@@ -1,0 +1,195 @@
+"""The command line: what a person or an administrator may ask of the agent."""
+
+import argparse
+import contextlib
+import json
+import sys
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from agent import __version__
+from agent.errors import AgentError, Code
+from agent.places import Places, find_running
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; the exit status: 0, 1 with the catalogue's sentence on stderr, 2 for wrong arguments."""
+    parsed = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = parsed.command
+    try:
+        return command(parsed)
+    except AgentError as error:
+        print(f"{error.row.title.fr} {error.row.action.fr}", file=sys.stderr)
+        print(f"[{error}]", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="insi-agent",
+        description="Passerelle locale entre les dossiers patients web, la carte Vitale, les cartes CPx et INSi.",
+    )
+    parser.add_argument("--version", action="version", version=f"insi-agent {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMANDE")
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], says: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=says, description=says)
+        made.set_defaults(command=run)
+        return made
+
+    run = command("run", _run, "démarrer l'agent")
+    run.add_argument("--simulate", action="store_true", help="cartes et INSi simulés, rien de réel n'est touché")
+    run.add_argument("--no-tray", action="store_true", help="sans icône")
+    run.add_argument("--port", type=_port, help="ce port exactement ; 0 : n'importe lequel")
+    run.add_argument("--config", type=Path, metavar="FICHIER", help="à la place du fichier de l'utilisateur")
+
+    demo = command("demo", _demo, "démontrer le parcours complet dans le navigateur, avec des cartes simulées")
+    demo.add_argument("--headless", action="store_true", help="sans fenêtre, sans icône, sans navigateur")
+    demo.add_argument("--json", action="store_true", help="dire l'adresse sur une ligne JSON")
+    demo.add_argument("--port", type=_port, default=0, help="port de l'agent ; 0 : n'importe lequel")
+
+    for name, ask, says in (
+        ("status", _status, "état de l'agent en marche"),
+        ("cards", _cards, "lecteurs et cartes vus par l'agent en marche"),
+    ):
+        made = command(name, ask, says)
+        made.add_argument("--simulated", action="store_true", help="ceux du simulateur")
+        made.add_argument("--json", action="store_true")
+
+    doctor = command("doctor", _doctor, "vérifier ce poste")
+    doctor.add_argument("--json", action="store_true")
+    doctor.add_argument("--config", type=Path, metavar="FICHIER")
+
+    identity = command("identity", _identity, "la clé qui signe les reçus de ce poste")
+    identity.add_argument("action", choices=["show"])
+    identity.add_argument("--simulated", action="store_true", help="celle du simulateur")
+    return parser
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise ValueError
+    return number
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    from agent.app import Options, load_settings
+    from agent.log import configure
+    from agent.running import RunningAgent, until_told_to_stop
+
+    options = Options(simulate=parsed.simulate, port=parsed.port, config_file=parsed.config)
+    places = Places.simulated() if parsed.simulate else Places.real(load_settings(options).settings.journal.directory)
+    places.create()
+    configure("INFO", stderr=True, folder=places.log)
+    running = RunningAgent(options, places)
+    try:
+        until_told_to_stop(running, tray=not parsed.no_tray)
+    finally:
+        running.stop()
+    return 0
+
+
+def _demo(parsed: argparse.Namespace) -> int:
+    from agent.app import Options
+    from agent.demo import PageServer
+    from agent.log import configure
+    from agent.running import RunningAgent, until_told_to_stop
+
+    places = Places.simulated().create()
+    configure("WARNING", stderr=True, folder=places.log)
+    page = PageServer()
+    options = Options(simulate=True, port=parsed.port, demo_origin=page.origin, answers_itself=parsed.headless)
+    running = RunningAgent(options, places)
+    try:
+        page.start(agent_ports=[running.agent.port])
+        address = {
+            "ws": f"ws://127.0.0.1:{running.agent.port}",
+            "page": f"{page.origin}/",
+            "origin": page.origin,
+        }
+        print(json.dumps(address) if parsed.json else f"Page de démonstration : {address['page']}", flush=True)
+
+        def open_page() -> None:
+            webbrowser.open(address["page"])
+
+        if not parsed.headless:
+            open_page()
+        until_told_to_stop(running, tray=not parsed.headless, open_demo=None if parsed.headless else open_page)
+    finally:
+        page.stop()
+        running.stop()
+    return 0
+
+
+def _status(parsed: argparse.Namespace) -> int:
+    status = _ask(parsed, "agent.status")
+    if parsed.json:
+        return _print_json(status)
+    print(f"Environnement : {status['environment']}, profil {status['profile']}")
+    print(f"Service de cartes : {'en marche' if status['cardService'] else 'arrêté'}")
+    print(f"Session de carte : {'ouverte' if status['cpxSession']['open'] else 'fermée'}")
+    for name, counts in status["operations"].items():
+        codes = ", ".join(f"{code} × {count}" for code, count in counts["byCode"].items())
+        print(f"{name} : {counts['calls']} appels ({codes}), {counts['meanMs']} ms en moyenne")
+    for warning in status["warnings"]:
+        print(f"Attention : {warning['message']['fr']}")
+    return 0
+
+
+def _cards(parsed: argparse.Namespace) -> int:
+    readers = _ask(parsed, "cards.watch")["readers"]
+    if parsed.json:
+        return _print_json(readers)
+    for reader in readers:
+        card = reader.get("card")
+        print(f"{reader['reader']} : {_CARDS[card['kind']] if card else 'vide'}")
+    if not readers:
+        print("Aucun lecteur.")
+    return 0
+
+
+_CARDS = {
+    "vitale2": "carte Vitale",
+    "vitale1": "carte Vitale d'un ancien modèle",
+    "cpx": "carte de professionnel",
+    "cpxContactless": "carte de professionnel, sans contact",
+    "unknown": "carte inconnue",
+}
+
+
+def _doctor(parsed: argparse.Namespace) -> int:
+    from agent.doctor import examine
+
+    findings = examine(parsed.config)
+    if parsed.json:
+        _print_json([finding.as_json() for finding in findings])
+    else:
+        for finding in findings:
+            print(f"[{'ok' if finding.well else '!!'}] {finding.what} : {finding.says}")
+    return 0 if all(finding.well for finding in findings) else 1
+
+
+def _identity(parsed: argparse.Namespace) -> int:
+    from agent.secrets import FileSecrets, KeyringSecrets, load_identity
+
+    places = (Places.simulated() if parsed.simulated else Places.real()).create()
+    identity = load_identity(FileSecrets(places.data) if parsed.simulated else KeyringSecrets())
+    return _print_json({"thumbprint": identity.thumbprint, "publicKey": identity.public_jwk()})
+
+
+def _ask(parsed: argparse.Namespace, method: str) -> Any:
+    from agent.client import ask
+
+    running = find_running((Places.simulated() if parsed.simulated else Places.real()).runtime)
+    if running is None:
+        raise AgentError(Code.AGENT_NOT_RUNNING)
+    return ask(running, (method, {}))[0]
+
+
+def _print_json(value: Any) -> int:
+    with contextlib.suppress(BrokenPipeError):
+        print(json.dumps(value, ensure_ascii=False, indent=2))
+    return 0

@@ -1,0 +1,134 @@
+"""Where the agent keeps its files, and the two small files others read: instance-id and agent.json. ★"""
+
+import json
+import os
+import secrets
+import stat
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Self
+
+import platformdirs
+
+from agent.errors import AgentError, Code
+
+_PRODUCT = "insi-agent"
+
+
+@dataclass(frozen=True)
+class Places:
+    """The folders of one agent. All local to this machine: none roams with a profile."""
+
+    data: Path  # what an installation is: instance-id, and files of the simulator's secrets
+    state: Path
+    runtime: Path  # agent.json while it runs
+    journal: Path
+    log: Path
+
+    @classmethod
+    def real(cls, journal: Path | None = None) -> Self:
+        """The user's own; `journal` is the setting of that name."""
+        dirs = platformdirs.PlatformDirs(_PRODUCT, appauthor=False, roaming=False)
+        return cls(
+            data=dirs.user_data_path,
+            state=dirs.user_state_path,
+            runtime=dirs.user_runtime_path,
+            journal=journal or dirs.user_data_path / "journal",
+            log=dirs.user_log_path,
+        )
+
+    @classmethod
+    def simulated(cls, under: Path | None = None) -> Self:
+        """The simulator's: one folder, nothing of it real. `under` replaces the user's state folder."""
+        base = (under or platformdirs.user_state_path(_PRODUCT, appauthor=False)) / "simulator"
+        return cls(**{place.name: base / place.name for place in fields(cls)})
+
+    def create(self) -> Self:
+        """Make the folders, readable by this user alone. Raises config.invalid for one that is somebody else's."""
+        for place in fields(self):
+            private_folder(getattr(self, place.name))
+        return self
+
+
+def private_folder(folder: Path) -> None:
+    """Make `folder` 0700. Raises config.invalid when it cannot be, or when it is not ours."""
+    with _door(folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if sys.platform == "win32":
+            return  # a user's profile is closed to other users
+        found = folder.lstat()
+        # The runtime folder may be below a shared /tmp, where anyone could have made it before us.
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            raise AgentError(Code.CONFIG_INVALID, "a folder of the agent belongs to somebody else", setting=str(folder))
+        folder.chmod(0o700)
+
+
+def instance_id(folder: Path) -> str:
+    """This installation's UUID, made at the first call and kept. Raises config.invalid when it cannot be kept."""
+    file = folder / "instance-id"
+    with _door(file):
+        try:
+            return str(uuid.UUID(file.read_text(encoding="ascii").strip()))
+        except (FileNotFoundError, ValueError):
+            made = str(uuid.uuid4())
+    write_private(file, f"{made}\n".encode())
+    return made
+
+
+@dataclass(frozen=True)
+class Running:
+    """What a native client of the same user needs to reach the running agent."""
+
+    port: int
+    token: str = field(repr=False)
+    pid: int
+
+
+def announce(runtime: Path, port: int) -> Running:
+    """Write agent.json for this process, with a new token; the file is this user's alone. Raises config.invalid."""
+    running = Running(port, secrets.token_urlsafe(32), os.getpid())
+    write_private(_agent_json(runtime), json.dumps(vars(running)).encode())
+    return running
+
+
+def find_running(runtime: Path) -> Running | None:
+    """What agent.json says; None without one, or with one that is not whole. The agent may have died since."""
+    try:
+        found = json.loads(_agent_json(runtime).read_bytes())
+        return Running(int(found["port"]), str(found["token"]), int(found["pid"]))
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None
+
+
+def withdraw(runtime: Path, running: Running) -> None:
+    """Remove agent.json unless another agent has written its own since."""
+    if find_running(runtime) == running:
+        _agent_json(runtime).unlink(missing_ok=True)
+
+
+def write_private(file: Path, data: bytes) -> None:
+    """Replace `file` in one step; only this user reads it. Raises config.invalid when it cannot be written."""
+    new = file.with_name(f"{file.name}.new")
+    with _door(file):
+        new.unlink(missing_ok=True)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        new.replace(file)
+
+
+@contextmanager
+def _door(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise AgentError(Code.CONFIG_INVALID, f"errno {error.errno}", setting=str(path)) from None
+
+
+def _agent_json(runtime: Path) -> Path:
+    return runtime / "agent.json"

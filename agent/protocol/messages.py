@@ -1,0 +1,227 @@
+"""Every message of the protocol as a model: params refuse unknown members by name. No I/O of its own.
+
+Source: the protocol contract, API level 1. The JSON Schema and the tables of PROTOCOL.md are
+generated from these classes.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from agent.model import (
+    AttemptTrace,
+    AuthMode,
+    CallContext,
+    DeclaredUser,
+    Environment,
+    IdentityState,
+    LocalTraits,
+    Moment,
+    Personal,
+    Profile,
+    ReaderSeen,
+    TracedResult,
+    Traits,
+    Value,
+    VitaleCard,
+    VitaleHolder,
+)
+
+API_LEVEL = 1
+SUBPROTOCOL = "insi-agent.v1"
+
+_NIR_SHAPE = re.compile(r"\d{5,6}[\dAB]\d{6}(\d{2})?", re.ASCII)
+
+
+def _not_a_nir(value: str) -> str:
+    if _NIR_SHAPE.search(re.sub(r"[._-]", "", value.upper())):
+        raise ValueError("looks like a NIR")
+    return value
+
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
+ClientRef = Annotated[Id, AfterValidator(_not_a_nir)]
+# base64url without padding; 43 characters are 32 bytes
+Challenge = Annotated[str, StringConstraints(min_length=43, max_length=512, pattern=r"^[A-Za-z0-9_-]+$")]
+Wait = Annotated[float, Field(ge=0, le=120, description="seconds to wait for a card")]
+ReaderName = Annotated[str, StringConstraints(max_length=200)]
+
+
+# ---------------------------------------------------------------- agent
+
+
+class Client(Value):
+    name: Annotated[str, StringConstraints(min_length=1, max_length=100)]
+    version: Annotated[str, StringConstraints(min_length=1, max_length=100)]
+
+
+class NoParams(Value):
+    pass
+
+
+class HelloParams(Value):
+    api_levels: list[int] = Field(min_length=1, max_length=20)
+    client: Client
+    lang: Literal["fr", "en"] | None = None
+    challenge: Challenge | None = None
+
+
+class AgentName(Value):
+    name: str
+    version: str
+    instance_id: str
+
+
+class HelloResult(Value):
+    api: int
+    agent: AgentName
+    origin_state: Literal["allowed", "pending", "denied"]
+    environment: Environment
+    profile: Profile
+    auth_modes: list[str]  # an open list: `cpx`, `organisation`; `psc` reserved
+    capabilities: list[str]
+    receipt_key: dict[str, str]
+    proof: str | None = None
+
+
+class Notice(Value):
+    """A warning of the agent, in words."""
+
+    reason: str
+    message: dict[str, str]
+    facts: dict[str, Any] = Field(default_factory=dict)
+
+
+class ChangedParams(HelloResult):
+    """`agent.changed`: hello's members and the warnings."""
+
+    warnings: list[Notice]
+
+
+class OperationCounts(Value):
+    """What one operation gave since the agent started."""
+
+    by_code: dict[str, int]
+    calls: int
+    mean_ms: int
+    last_ms: int
+
+
+class Reachability(Value):
+    """The last exchange with the teleservice."""
+
+    at: Moment
+    reached: bool
+    reason: str | None = None
+
+
+class CpxSession(Value):
+    """Whether a card session is open, and whether it belongs to this origin."""
+
+    open: bool
+    own: bool
+
+
+class StatusResult(Value):
+    environment: Environment
+    profile: Profile
+    card_service: bool
+    readers: list[ReaderSeen]
+    cpx_session: CpxSession
+    operations: dict[str, OperationCounts]
+    reachability: Reachability | None = None
+    warnings: list[Notice]
+
+
+# ---------------------------------------------------------------- cards
+
+
+class WatchResult(Value):
+    readers: list[ReaderSeen]
+
+
+class CpxChangedParams(Value):
+    present: bool
+    unlocked: bool
+
+
+class VitaleReadParams(Value):
+    wait: Wait | None = None
+    reader: ReaderName | None = None
+
+
+class VitaleReadResult(Personal):
+    read_id: str
+    card: VitaleCard
+    holders: list[VitaleHolder]
+    read_at: Moment
+    expires_at: Moment
+
+
+class CpxStatusParams(Value):
+    wait: Wait | None = None
+
+
+class CpxUnlockParams(Personal):
+    reason: Annotated[str, StringConstraints(max_length=200)] | None = None
+
+
+# ---------------------------------------------------------------- insi
+
+
+class InsiParams(Personal):
+    """Params that every unit call takes. All are traced."""
+
+    auth_mode: AuthMode | None = None
+    activity: Id | None = None
+    client_ref: ClientRef | None = None
+    challenge: Challenge | None = None
+    user: DeclaredUser | None = None
+    context: CallContext | None = None
+    identity: IdentityState | None = None
+    local: LocalTraits | None = None
+
+
+class RetrieveWithVitaleParams(InsiParams):
+    read_id: Id
+    holder: int = Field(ge=0, le=99)
+    rank: int | None = Field(default=None, ge=1, le=9)
+
+
+class RetrieveByTraitsParams(InsiParams):
+    traits: Traits
+    continues: Id | None = None
+
+
+# ---------------------------------------------------------------- traces and operations
+
+
+class TraceGetParams(Value):
+    trace_id: Id
+    image: bool | None = None
+
+
+class TraceGetResult(Personal):
+    """One operation of this origin, as the journal holds it."""
+
+    trace_id: str
+    at: str
+    client_ref: str | None = None
+    attempts: list[AttemptTrace]
+    result: TracedResult | None = None  # absent when the operation failed, or its personal part was erased
+    image: str | None = None  # the exact reply stored for a 00, base64
+
+
+class OperationCancelParams(Value):
+    id: Annotated[int, Field(ge=-(2**53), le=2**53)] | Annotated[str, StringConstraints(max_length=64)]
+
+
+class OperationCancelResult(Value):
+    cancelled: bool
+
+
+class ProgressParams(Value):
+    id: int | str
+    step: str
+    needs: Literal["card.vitale", "card.cpx", "pin", "consent", "network"] | None

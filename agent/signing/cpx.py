@@ -1,0 +1,262 @@
+"""What a CPx is: its signature certificate, its holder, its activities. No I/O of its own.
+
+Sources: public IGC-Santé sample certificates; private extensions 1.2.250.1.71 as the GIE's TLSi kit
+reads them (second hand); object labels from the Cryptolib CPS external specification v2.0.0 (second
+hand); activity tags EE/84/85/86 from public clients that parsed real test cards. See cards.md §6.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID, ObjectIdentifier
+
+from agent.errors import AgentError, Code
+from agent.model import (
+    Activity,
+    CertificateDates,
+    CpxKind,
+    CpxStatus,
+    Environment,
+    PinLife,
+    Professional,
+    rfc3339,
+)
+from agent.signing.ports import CertificateObject, TokenSeen
+
+Mark = Literal["test", "production", "unknown"]
+
+SIGNATURE_LABEL = "Certificat de Signature CPS"
+
+# card type, extension 1.2.250.1.71.1.2.2 -> our kind, NameQualifier of the assertion (insi.md §7.1).
+# Only CPS was seen in a signed message; the others come from the GIE's sample code [guess].
+_KINDS = {0: (CpxKind.CPS, "CPS"), 1: (CpxKind.CPF, "CPF"), 2: (CpxKind.CPE, "CDE-CPE"), 3: (CpxKind.CPA, "CPA")}
+_UNKNOWN_KIND = (CpxKind.UNKNOWN, "CPX")
+
+# first octet of extension 1.2.250.1.71.1.2.5: cards 80/00, software certificates 83/03
+_MARKS: dict[int, Mark] = {0x80: "test", 0x83: "test", 0x00: "production", 0x03: "production"}
+
+_CARD_TYPE, _CARD_SERIAL = ObjectIdentifier("1.2.250.1.71.1.2.2"), ObjectIdentifier("1.2.250.1.71.1.2.3")
+_MARK, _PROFESSION = ObjectIdentifier("1.2.250.1.71.1.2.5"), ObjectIdentifier("1.2.250.1.71.1.2.7")
+_SPECIALITY = ObjectIdentifier("1.2.250.1.71.4.2.5")
+
+_SHORT_CODE = re.compile(r"[A-Z]{1,2}[0-9A-Z]{2,3}")  # tables R01 (SM26) and R02 (SA07): four characters
+_XML_TEXT = re.compile(r"[\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*")
+
+
+@dataclass(frozen=True, repr=False)
+class CardFacts:
+    """What the signature certificate says. Does not print."""
+
+    kind: CpxKind
+    name_qualifier: str
+    nominative: bool
+    environment: Mark
+    professional: Professional
+    issuer_text: str  # the holder's distinguished name, as the assertion's Issuer writes it
+    card_serial: str | None  # "8025000001/" and the number printed on the card
+    not_before: datetime
+    not_after: datetime
+
+
+def signature_certificate(token: TokenSeen) -> CertificateObject:
+    """The certificate of the signature key: by its label, else by KeyUsage nonRepudiation alone.
+
+    Raises cpx.noSignature: a contactless CPx shows none, and the authentication key is refused by the service.
+    """
+    for found in token.certificates:
+        if found.label == SIGNATURE_LABEL:
+            return found
+    for found in token.certificates:
+        if _signs_only(found.der):
+            return found
+    raise AgentError(Code.CPX_NO_SIGNATURE, f"{len(token.certificates)} certificates, none for signature")
+
+
+def holder_text(certificate: x509.Certificate) -> str:
+    """The subject by RFC 4514 with SURNAME -> SN and TITLE -> T; the given name stays a dotted OID.
+
+    Exactly the Issuer of the one public assertion signed by a real test card. Whether the service compares
+    it byte for byte is not public: give `card_facts` another formatter if it does.
+    """
+    return certificate.subject.rfc4514_string({NameOID.SURNAME: "SN", NameOID.TITLE: "T"})
+
+
+def card_facts(
+    certificate_der: bytes,
+    data: Mapping[str, bytes] | None = None,
+    *,
+    issuer_format: Callable[[x509.Certificate], str] = holder_text,
+) -> CardFacts:
+    """Read the signature certificate; `data` are the token's objects, for a speciality that it lacks.
+
+    Attributes are found by OID, never by position. Raises cpx.noSignature if it is no certificate of a holder.
+    """
+    try:
+        certificate = x509.load_der_x509_certificate(certificate_der)
+        names = _names(certificate)
+        extensions = _private_extensions(certificate)
+        issuer_text = issuer_format(certificate)
+        dates = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    except _UNREADABLE as error:
+        raise AgentError(Code.CPX_NO_SIGNATURE, f"certificate: {type(error).__name__}") from None
+    national_id, surname, given = (names.get(oid) for oid in (NameOID.COMMON_NAME, NameOID.SURNAME, NameOID.GIVEN_NAME))
+    if not national_id or not _XML_TEXT.fullmatch(issuer_text + national_id):
+        raise AgentError(Code.CPX_NO_SIGNATURE, "certificate: no usable common name")
+    kind, name_qualifier = _KINDS.get(_integer(extensions.get(_CARD_TYPE)), _UNKNOWN_KIND)
+    profession = _integer(extensions.get(_PROFESSION))
+    return CardFacts(
+        kind=kind,
+        name_qualifier=name_qualifier,
+        # a non-nominative CPE has neither, and a CN like 3760021832/000000018 (PDT-INF-617, second hand)
+        nominative=bool(surname and given) and "/" not in national_id,
+        environment=mark_of(certificate),
+        professional=Professional(
+            name=" ".join(filter(None, (given, surname))) or national_id,
+            national_id=national_id,
+            profession=None if profession is None else str(profession),
+            speciality=_texts(extensions.get(_SPECIALITY)) or speciality_of(data or {}),
+        ),
+        issuer_text=issuer_text,
+        card_serial=_texts(extensions.get(_CARD_SERIAL)),
+        not_before=dates[0],
+        not_after=dates[1],
+    )
+
+
+def mark_of(certificate: x509.Certificate) -> Mark:
+    """Whether a card or software certificate was made for test or production."""
+    try:
+        value = _private_extensions(certificate).get(_MARK, b"")
+    except _UNREADABLE:
+        value = b""
+    octets = next((content for tag, content in _tlvs(value) if tag == 0x04), b"")
+    return _MARKS.get(octets[0], "unknown") if octets else "unknown"
+
+
+def check_usable(facts: CardFacts, *, environment: Environment, now: datetime) -> None:
+    """Refuse, before any code is asked, a card that INSi would refuse.
+
+    Raises cpx.notNominative, cpx.environment (fact card), cpx.expired (fact notAfter). An unknown mark passes.
+    """
+    if not facts.nominative:
+        raise AgentError(Code.CPX_NOT_NOMINATIVE)
+    if facts.environment != "unknown" and (facts.environment == "production") != (
+        environment is Environment.PRODUCTION
+    ):
+        raise AgentError(Code.CPX_ENVIRONMENT, card=facts.environment)
+    if now > facts.not_after:
+        raise AgentError(Code.CPX_EXPIRED, notAfter=rfc3339(facts.not_after))
+
+
+def activities(data: Mapping[str, bytes]) -> list[Activity]:
+    """The places where the holder works, from CPS_ACTIVITY_01_PS to _16_PS; numbers may have gaps.
+
+    An object without our tags gives its last four characters as sector, as the GIE's kit does (second hand).
+    """
+    found = []
+    for number in range(1, 17):
+        content = data.get(f"CPS_ACTIVITY_{number:02d}_PS")
+        if content is None:
+            continue
+        inside = dict(_tlvs(dict(_tlvs(content)).get(0xEE, b"")))
+        sector = _text(inside.get(0x86, b"")) or _last_four(content)
+        if sector:
+            structure_id = _text(inside.get(0x85, b"")) or None
+            label = _text(inside.get(0x84, b"")) or structure_id or f"{number:02d}"
+            found.append(Activity(id=f"{number:02d}", label=label, structure_id=structure_id, sector=sector))
+    return found
+
+
+def speciality_of(data: Mapping[str, bytes]) -> str | None:
+    """The last four characters of CPS_INFO_PS, if they look like a code of table R01."""
+    return _last_four(data.get("CPS_INFO_PS", b""))
+
+
+def status(token: TokenSeen | None, *, now: datetime, unlocked: bool) -> CpxStatus:
+    """What a page may see. A card without a readable signature certificate is present, of unknown kind."""
+    if token is None:
+        return CpxStatus(present=False)
+    pin = PinLife(state=token.pin_state)
+    try:
+        facts = card_facts(signature_certificate(token).der, token.data)
+    except AgentError:
+        return CpxStatus(present=True, kind=CpxKind.UNKNOWN, pin=pin, unlocked=unlocked)
+    return CpxStatus(
+        present=True,
+        kind=facts.kind,
+        nominative=facts.nominative,
+        environment=facts.environment,
+        holder=facts.professional,
+        certificate=CertificateDates(not_after=facts.not_after, days_left=(facts.not_after - now).days),
+        pin=pin,
+        unlocked=unlocked,
+        activities=activities(token.data) if unlocked else None,
+    )
+
+
+# what cryptography raises on certificates that are not (its own classes do not share a base)
+_UNREADABLE = (ValueError, TypeError, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
+
+
+def _signs_only(der: bytes) -> bool:
+    try:
+        usage = x509.load_der_x509_certificate(der).extensions.get_extension_for_class(x509.KeyUsage).value
+    except (*_UNREADABLE, x509.ExtensionNotFound):
+        return False
+    return usage.content_commitment and not usage.digital_signature
+
+
+def _names(certificate: x509.Certificate) -> dict[ObjectIdentifier, str]:
+    return {attribute.oid: str(attribute.value) for attribute in certificate.subject}
+
+
+def _private_extensions(certificate: x509.Certificate) -> dict[ObjectIdentifier, bytes]:
+    return {
+        extension.oid: extension.value.value
+        for extension in certificate.extensions
+        if isinstance(extension.value, x509.UnrecognizedExtension)
+    }
+
+
+def _integer(der: bytes | None) -> int | None:
+    return next((int.from_bytes(content, "big") for tag, content in _tlvs(der or b"") if tag == 0x02), None)
+
+
+def _texts(der: bytes | None) -> str | None:
+    """The first string: alone, or first of a SEQUENCE."""
+    for tag, content in _tlvs(der or b""):
+        return _texts(content) if tag == 0x30 else _text(content) or None
+    return None
+
+
+def _tlvs(data: bytes) -> list[tuple[int, bytes]]:
+    """The BER objects of `data`, one-byte tags; stops quietly at padding or at what is cut short."""
+    found, at = [], 0
+    while at + 2 <= len(data) and data[at] not in (0x00, 0xFF):
+        tag, size, start = data[at], data[at + 1], at + 2
+        if size & 0x80:
+            count = size & 0x7F
+            size, start = int.from_bytes(data[start : start + count], "big"), start + count
+        if start + size > len(data):
+            break
+        found.append((tag, data[start : start + size]))
+        at = start + size
+    return found
+
+
+def _text(content: bytes) -> str:
+    """Card text: UTF-8 where it is, else Latin-1; padding and what XML cannot carry are dropped."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    return "".join(c for c in text if c.isprintable()).strip()
+
+
+def _last_four(content: bytes) -> str | None:
+    code = content.rstrip(b"\0\xff ")[-4:].decode("latin-1")
+    return code if len(code) == 4 and _SHORT_CODE.fullmatch(code) else None

@@ -1,0 +1,98 @@
+"""The organisation's software certificate (IGC-Santé, ORG AUTH_CLI), for mutual TLS. ★ (one file, cryptography)
+
+Names: subject CN INSI-MANU or INSI-AUTO, OU = structure identifier (padoa/tlsi-ins README and public
+support pages, second hand); extension 1.2.250.1.71.1.2.5 tells test from production. insi.md §8.2.
+"""
+
+import secrets
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import pkcs12
+from cryptography.x509.oid import NameOID
+
+from agent.errors import AgentError, Code
+from agent.model import Environment, rfc3339
+from agent.signing.cpx import Mark, mark_of
+
+INSI_NAMES = ("INSI-MANU", "INSI-AUTO")
+
+
+@dataclass(frozen=True)
+class OrganisationCertificate:
+    """An open .p12. The key does not print and leaves only encrypted."""
+
+    common_name: str
+    structure: str  # OU: 1 + FINESS or 3 + SIRET; Emetteur of INSi's context
+    organisation: str
+    environment: Mark
+    not_after: datetime
+    issuer: str  # common name of the issuing CA
+    _chain: tuple[x509.Certificate, ...] = field(repr=False)
+    _key: pkcs12.PKCS12PrivateKeyTypes = field(repr=False)
+
+    def client_material(self) -> tuple[bytes, bytes, bytes]:
+        """Chain as PEM (own certificate first), PKCS#8 PEM encrypted under a passphrase of this call, passphrase."""
+        passphrase = secrets.token_hex(32).encode()
+        key = self._key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(passphrase),
+        )
+        chain = b"".join(link.public_bytes(serialization.Encoding.PEM) for link in self._chain)
+        return chain, key, passphrase
+
+
+def open_p12(path: Path, passphrase: bytes) -> OrganisationCertificate:
+    """Open the file that ANS delivered.
+
+    Raises certificate.missing, certificate.unreadable (wrong passphrase too), certificate.notInsi.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise AgentError(Code.CERTIFICATE_MISSING, type(error).__name__) from None
+    try:
+        key, certificate, others = pkcs12.load_key_and_certificates(content, passphrase)
+        subject, issuer = (_names(certificate.subject), _names(certificate.issuer)) if certificate else ({}, {})
+    except (ValueError, TypeError, x509.InvalidVersion) as error:
+        raise AgentError(Code.CERTIFICATE_UNREADABLE, type(error).__name__) from None
+    if key is None or certificate is None:
+        raise AgentError(Code.CERTIFICATE_UNREADABLE, "no key with its certificate")
+    if subject.get(NameOID.COMMON_NAME) not in INSI_NAMES:
+        raise AgentError(Code.CERTIFICATE_NOT_INSI)
+    return OrganisationCertificate(
+        common_name=subject[NameOID.COMMON_NAME],
+        structure=subject.get(NameOID.ORGANIZATIONAL_UNIT_NAME, ""),
+        organisation=subject.get(NameOID.ORGANIZATION_NAME, ""),
+        environment=mark_of(certificate),
+        not_after=certificate.not_valid_after_utc,
+        issuer=issuer.get(NameOID.COMMON_NAME, ""),
+        _chain=_chain(certificate, others),
+        _key=key,
+    )
+
+
+def check_usable(certificate: OrganisationCertificate, *, environment: Environment, now: datetime) -> None:
+    """Raises certificate.environment (fact certificate; an unknown mark passes), certificate.expired."""
+    mark = certificate.environment
+    if mark != "unknown" and (mark == "production") != (environment is Environment.PRODUCTION):
+        raise AgentError(Code.CERTIFICATE_ENVIRONMENT, certificate=mark)
+    if now > certificate.not_after:
+        raise AgentError(Code.CERTIFICATE_EXPIRED, notAfter=rfc3339(certificate.not_after))
+
+
+def _names(name: x509.Name) -> dict[x509.ObjectIdentifier, str]:
+    return {attribute.oid: str(attribute.value) for attribute in name}
+
+
+def _chain(certificate: x509.Certificate, others: list[x509.Certificate]) -> tuple[x509.Certificate, ...]:
+    """The certificate, then its issuers as far as the file holds them, roots left out."""
+    chain, left = [certificate], list(others)
+    while issuer := next((other for other in left if other.subject == chain[-1].issuer != other.issuer), None):
+        left.remove(issuer)
+        chain.append(issuer)
+    return tuple(chain)

@@ -1,0 +1,125 @@
+"""Carry a question to the person at the desk and the answer back; withdraw it when nobody wants it any more."""
+
+import asyncio
+import contextlib
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from agent.child import Child
+from agent.errors import AgentError, Code
+from agent.model import PinState
+from agent.pin import Pin, wipe
+
+EXPIRES_S = 120
+
+_REFUSALS = {
+    "cancelled": Code.PIN_CANCELLED,
+    "expired": Code.QUESTION_EXPIRED,
+    "locked": Code.PIN_LOCKED,
+    "unavailable": Code.PROMPT_UNAVAILABLE,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PinQuestion:
+    """Who asks for whose code, and for what. The window shows all of it."""
+
+    origin: str
+    software: str  # name of the software configured for this origin
+    operation: str  # in the words of the person
+    holder: str  # name of the professional, or nothing
+    pin_state: PinState
+    reason: str | None = None  # the site's own words, quoted as such
+    pin_pad: bool = False  # the code is typed on the reader
+    min_digits: int = 4
+    max_digits: int = 4
+    language: str = "fr"
+    previous_error: Code | None = None  # why the code is asked again: pin.wrong, pin.format
+    expires_s: float = EXPIRES_S
+
+    def __repr__(self) -> str:
+        return "PinQuestion(…)"
+
+    def frame(self, *, simulated: bool) -> dict[str, Any]:
+        """As `agent.tray.dialogs.pin` receives it."""
+        return {
+            "origin": self.origin,
+            "software": self.software,
+            "operation": self.operation,
+            "holder": self.holder,
+            "pinState": self.pin_state,
+            "reason": self.reason,
+            "pinPad": self.pin_pad,
+            "minDigits": self.min_digits,
+            "maxDigits": self.max_digits,
+            "language": self.language,
+            "previousError": self.previous_error,
+            "expiresInS": self.expires_s,
+            "simulatedAnswer": simulated,
+        }
+
+
+class Person:
+    """Whoever sits at the desk. One window at a time, in the order of the questions.
+
+    `simulated` lets the simulator's person answer without a window; `environment` is added to the window's.
+    """
+
+    def __init__(self, *, simulated: bool = False, environment: dict[str, str] | None = None) -> None:
+        self._simulated = simulated
+        self._environment = environment
+        self._screen = asyncio.Lock()
+
+    async def ask_pin(self, question: PinQuestion) -> Pin | None:
+        """The code typed, or None when the person will type it on the reader.
+
+        Cancelling closes the window: its process is gone before this returns. Raises pin.cancelled,
+        pin.locked (a locked card is only announced), question.expired, prompt.unavailable, device.crashed.
+        """
+        async with self._screen:
+            answer, code = await self._converse("pin", question.frame(simulated=self._simulated))
+        match answer.get("answer"):
+            case "pin":
+                return Pin(code)
+            case "pinPad":
+                return None
+            case str(refusal) if refusal in _REFUSALS:
+                raise AgentError(_REFUSALS[refusal], answer.get("why", ""))
+            case other:
+                raise AgentError(Code.DEVICE_CRASHED, f"the window answered {other!r}")
+
+    async def _converse(self, window: str, question: dict[str, Any]) -> tuple[dict[str, Any], bytearray]:
+        """Show a window in its own process and wait, in its own thread, until it has answered and ended."""
+        try:
+            # Not in the thread: on Linux the child dies with the thread that started it.
+            child = Child(window, environment=self._environment)
+        except OSError as error:
+            raise AgentError(Code.PROMPT_UNAVAILABLE, type(error).__name__) from None
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[tuple[dict[str, Any], bytearray] | AgentError] = loop.create_future()
+
+        def wait() -> None:
+            outcome: tuple[dict[str, Any], bytearray] | AgentError
+            try:
+                outcome = child.ask(question)
+            except AgentError as error:
+                outcome = error
+            child.close()
+            loop.call_soon_threadsafe(ended.set_result, outcome)
+
+        threading.Thread(target=wait, name=f"window-{window}", daemon=True).start()
+        try:
+            outcome = await asyncio.shield(ended)
+        except asyncio.CancelledError:
+            child.kill()
+            while not ended.done():
+                with contextlib.suppress(asyncio.CancelledError):  # asked twice: the window goes all the same
+                    await asyncio.shield(ended)
+            unwanted = ended.result()
+            if not isinstance(unwanted, AgentError):
+                wipe(unwanted[1])
+            raise
+        if isinstance(outcome, AgentError):
+            raise outcome
+        return outcome

@@ -1,0 +1,219 @@
+"""The PIN window on screen. ★ tkinter
+
+Tk keeps copies of what is typed that we cannot reach (its own strings, the input method's). So the
+window lives in a process of its own that ends with the answer, leaves no core dump, and the code goes
+out as the bytes of one bytearray, wiped by whoever sends it.
+"""
+
+import sys
+import tkinter as tk
+from tkinter import font, ttk
+
+from agent.tray.dialogs.words import Page
+
+_INK, _QUIET, _BLUE, _ALARM, _PAPER = "#1c2733", "#5a6675", "#1f4e8c", "#9a2b00", "#ffffff"
+_WIDTH, _TEXT_WIDTH = "390p", "295p"
+_ARMED_AFTER_MS = 500  # a click or a Return meant for the window below answers nothing
+
+
+class PinWindow:
+    """One question on screen. Raises tkinter.TclError without a display."""
+
+    def __init__(self, page: Page, *, expires_s: float) -> None:
+        self._page = page
+        self._answer, self._code = page.refused, bytearray()
+        self._armed = False
+        self._root = _root()
+        self._agreed = tk.BooleanVar(self._root, value=not page.consent)
+        self._window = tk.Toplevel(self._root, class_="Insi-agent")
+        self._window.withdraw()
+        self._window.title(page.title)
+        self._window.resizable(False, False)
+        if self._window.tk.call("tk", "windowingsystem") == "x11":
+            self._window.attributes("-type", "dialog")  # tiling window managers then let it float
+        self._window.protocol("WM_DELETE_WINDOW", self._refuse)
+        self._window.bind("<Escape>", lambda _: self._refuse())
+        self._window.bind("<Return>", lambda _: self._accept())
+        self._window.bind("<KP_Enter>", lambda _: self._accept())
+        self._window.bind("<Map>", self._on_screen)
+        self._picture = _card_picture(self._root)
+        self._window.iconphoto(False, self._picture)
+        self._fill()
+        self._root.after(round(expires_s * 1000), self._end, "expired")
+
+    def ask(self) -> tuple[str, bytearray]:
+        """Show it until it is answered: the answer's name, and the code when there is one."""
+        self._place()
+        self._window.deiconify()
+        self._window.attributes("-topmost", True)
+        self._window.lift()
+        self._refresh()
+        self._first.focus_force()
+        self._root.mainloop()
+        self._root.destroy()
+        return self._answer, self._code
+
+    # ------------------------------------------------------------ layout
+
+    def _fill(self) -> None:
+        page = self._page
+        body = ttk.Frame(self._window, padding="18p", style="Body.TFrame")
+        body.pack(fill="both", expand=True)
+        ttk.Frame(body, width=_WIDTH, style="Body.TFrame").pack()
+        head = ttk.Frame(body, style="Body.TFrame")
+        head.pack(fill="x")
+        ttk.Label(head, image=self._picture, style="Body.TLabel").pack(side="left", padx=("0p", "10p"))
+        ttk.Label(head, text=page.heading, style="Heading.TLabel").pack(anchor="w")
+        if page.holder:
+            ttk.Label(head, text=page.holder, style="Body.TLabel", wraplength=_TEXT_WIDTH).pack(anchor="w")
+        ttk.Separator(body).pack(fill="x", pady="12p")
+        facts = ttk.Frame(body, style="Body.TFrame")
+        facts.pack(fill="x")
+        for row, (label, text) in enumerate(page.facts):
+            ttk.Label(facts, text=label, style="Quiet.TLabel").grid(row=row, column=0, sticky="nw", pady="2p")
+            style = "Strong.TLabel" if row == 0 else "Body.TLabel"
+            value = ttk.Label(facts, text=text, style=style, wraplength=_TEXT_WIDTH)
+            value.grid(row=row, column=1, sticky="nw", padx=("12p", 0), pady="2p")
+        if page.notice:
+            ttk.Label(body, text=page.notice, style="Alarm.TLabel", wraplength=_WIDTH).pack(anchor="w", pady=("12p", 0))
+        if page.consent:
+            self._consent = ttk.Checkbutton(
+                body, text=page.consent, variable=self._agreed, command=self._consented, style="Body.TCheckbutton"
+            )
+            self._consent.pack(anchor="w", pady=("6p", 0))
+        if page.prompt:
+            ttk.Label(body, text=page.prompt, style="Body.TLabel", wraplength=_WIDTH).pack(
+                anchor="w", pady=("12p", "4p")
+            )
+        self._hint = ttk.Label(body, style="Alarm.TLabel", wraplength=_WIDTH)
+        if page.typed_here:
+            self._entry = ttk.Entry(
+                body,
+                show="●",
+                width=page.max_digits + 4,
+                justify="center",
+                font="PinCode",
+                exportselection=False,
+                validate="key",
+                validatecommand=(self._window.register(self._typed), "%d", "%S"),
+            )
+            self._entry.pack(anchor="w")
+            self._hint.pack(anchor="w", pady=("4p", 0))
+        buttons = ttk.Frame(body, style="Body.TFrame")
+        buttons.pack(fill="x", pady=("14p", 0))
+        refuse = ttk.Button(buttons, text=page.refuse, command=self._refuse)
+        if page.accept:
+            self._button = ttk.Button(buttons, text=page.accept, command=self._accept, style="Accept.TButton")
+            self._button.pack(side="right", padx=("8p", 0))
+        refuse.pack(side="right")
+        for key in ("<Return>", "<KP_Enter>"):
+            refuse.bind(key, self._refuse_by_key)
+        self._first = self._consent if page.consent else self._entry if page.typed_here else refuse
+
+    def _place(self) -> None:
+        """Centred on the screen where the pointer is. Tk sees several screens as one wide screen."""
+        self._window.update_idletasks()
+        width, height = self._window.winfo_reqwidth(), self._window.winfo_reqheight()
+        all_width, all_height = self._window.winfo_screenwidth(), self._window.winfo_screenheight()
+        screens = max(1, round(all_width / (all_height * 1.7)))  # [guess: equal screens side by side]
+        one = all_width // screens
+        left = one * min(screens - 1, max(0, self._window.winfo_pointerx() // one))
+        self._window.geometry(f"+{left + (one - width) // 2}+{max(0, (all_height - height) * 2 // 5)}")
+
+    # ------------------------------------------------------------ what the person does
+
+    def _on_screen(self, _event: object) -> None:
+        self._window.unbind("<Map>")
+        self._root.after(_ARMED_AFTER_MS, self._arm)
+
+    def _arm(self) -> None:
+        self._armed = True
+        self._refresh()
+
+    def _consented(self) -> None:
+        self._refresh()
+        if self._agreed.get() and self._page.typed_here:
+            self._entry.focus_set()
+
+    def _typed(self, action: str, text: str) -> bool:
+        """Tk's question before each change of the entry: digits only, and not too many."""
+        self._root.after_idle(self._refresh)
+        if action != "1":
+            return True
+        digits = text.isascii() and text.isdigit()
+        self._hint["text"] = "" if digits else self._page.only_digits
+        return digits and self._entry.index("end") + len(text) <= self._page.max_digits
+
+    def _refresh(self) -> None:
+        if self._page.typed_here:
+            self._entry.state(["!disabled" if self._agreed.get() else "disabled"])
+        if self._page.accept:
+            self._button.state(["!disabled" if self._may_accept() else "disabled"])
+
+    def _may_accept(self) -> bool:
+        complete = not self._page.typed_here or self._entry.index("end") >= self._page.min_digits
+        return self._armed and complete and self._agreed.get() and bool(self._page.accept)
+
+    def _accept(self) -> None:
+        if not self._may_accept():
+            return
+        if self._page.typed_here:
+            self._code = bytearray(self._entry.get(), "ascii")
+            self._entry.configure(validate="none")
+            self._entry.delete(0, "end")
+        self._end(self._page.accepted)
+
+    def _refuse(self) -> None:
+        self._end(self._page.refused)
+
+    def _refuse_by_key(self, _event: object) -> str:
+        self._refuse()
+        return "break"  # Return on "Annuler" must not reach the window, where it means "Valider"
+
+    def _end(self, answer: str) -> None:
+        self._answer = answer
+        self._window.withdraw()
+        self._root.quit()
+
+
+def _root() -> tk.Tk:
+    """The hidden root of the window, with our fonts and styles."""
+    if sys.platform == "win32":  # sharp letters on dense screens; written from the documents, untested here
+        import ctypes
+
+        ctypes.windll.shcore.SetProcessDpiAwareness(1)
+    root = tk.Tk(className="Xft")  # this class makes the desktop's own Xft.dpi readable, which Tk 8.6 ignores
+    root.withdraw()
+    if dpi := root.option_get("dpi", "Dpi"):
+        root.tk.call("tk", "scaling", float(dpi) / 72)
+    x11 = root.tk.call("tk", "windowingsystem") == "x11"
+    text = font.nametofont("TkDefaultFont", root)
+    text.configure(size=11 if x11 else max(10, text.actual("size")))
+    family, size = text.actual("family"), text.actual("size")
+    styles = ttk.Style(root)
+    if x11:
+        styles.theme_use("clam")
+        styles.configure(".", background=_PAPER)
+        styles.configure("TCheckbutton", indicatorsize="11p")
+        styles.configure("TButton", background="#eef1f5", padding="10p 5p", bordercolor="#b9c2cd")
+    for name, colour, face in (
+        ("Body", _INK, (family, size)),
+        ("Quiet", _QUIET, (family, size)),
+        ("Strong", _INK, (family, size, "bold")),
+        ("Alarm", _ALARM, (family, size, "bold")),
+        ("Heading", _BLUE, (family, size + 5, "bold")),
+    ):
+        styles.configure(f"{name}.TLabel", foreground=colour, font=face)
+    root.tk.call("font", "create", "PinCode", "-family", family, "-size", size + 5)
+    return root
+
+
+def _card_picture(root: tk.Tk) -> tk.PhotoImage:
+    """A blue card with its chip, 32 by 24."""
+    picture = tk.PhotoImage(master=root, width=32, height=24)
+    picture.put(_BLUE, to=(0, 1, 32, 23))
+    picture.put(_BLUE, to=(1, 0, 31, 24))
+    picture.put("#e9c46a", to=(4, 8, 12, 15))
+    picture.put(_PAPER, to=(16, 9, 28, 11))
+    picture.put(_PAPER, to=(16, 13, 24, 15))
+    return picture

@@ -1,0 +1,128 @@
+"""What the PIN window says and how it ends, from the question it was sent. No I/O of its own.
+
+Texts from outside (the site's reason above all) are tamed here: a site may say something, it may not
+look like the window.
+"""
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agent.errors import CATALOGUE, Code, Words
+
+MAX_REASON = 52  # characters: one line of the window
+MAX_LINE = 120
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything the PIN window shows, ready to be laid out."""
+
+    title: str
+    heading: str
+    holder: str
+    facts: tuple[tuple[str, str], ...]  # label and text: who asks, with what, for what, and the site's own words quoted
+    notice: str  # what went wrong just before, or how few tries are left
+    consent: str  # to be ticked before anything else, or nothing
+    prompt: str
+    only_digits: str
+    accept: str  # label of the button; nothing when there is nothing to accept
+    refuse: str
+    typed_here: bool  # otherwise the code is typed on the reader, or not at all
+    min_digits: int
+    max_digits: int
+    accepted: str  # the answer of someone who accepts
+    refused: str  # the answer of someone who does not
+
+
+def page_of(question: Mapping[str, Any]) -> Page:
+    """The page for a question as `agent.tray.bridge.PinQuestion` sends it."""
+    state, language = question["pinState"], question["language"]
+    locked, pin_pad = state == "locked", bool(question["pinPad"])
+    least, most = int(question["minDigits"]), int(question["maxDigits"])
+
+    def say(words: Words) -> str:
+        return words.en if language == "en" else words.fr
+
+    holder = tame(question["holder"], MAX_LINE)
+    facts = [(say(label), tame(question[member], most)) for member, label, most in _FACTS]
+    if reason := tame(question["reason"] or "", MAX_REASON):
+        facts.append((say(_MESSAGE), say(_QUOTED).format(reason)))
+    notices = [CATALOGUE[Code(question["previousError"])].title] if question["previousError"] else []
+    if locked:
+        notices = [CATALOGUE[Code.PIN_LOCKED].title, CATALOGUE[Code.PIN_LOCKED].action]
+    elif state in _TRIES_LEFT:
+        notices.append(_TRIES_LEFT[state])
+    return Page(
+        title=say(_TITLE),
+        heading=say(_HEADING),
+        holder=say(_HOLDER).format(holder) if holder else "",
+        facts=tuple(facts),
+        notice=" ".join(say(words) for words in notices),
+        consent=say(_CONSENT) if state == "final" else "",
+        prompt=""
+        if locked
+        else say(_ON_READER)
+        if pin_pad
+        else say(_EXACT if least == most else _RANGE).format(least, most),
+        only_digits=say(_ONLY_DIGITS),
+        accept="" if locked else say(_CONTINUE if pin_pad else _ACCEPT),
+        refuse=say(_CLOSE if locked else _CANCEL),
+        typed_here=not (locked or pin_pad),
+        min_digits=least,
+        max_digits=most,
+        accepted="pinPad" if pin_pad else "pin",
+        refused="locked" if locked else "cancelled",
+    )
+
+
+def tame(text: str, most: int) -> str:
+    """`text` on one line of at most `most` characters, fit to stand between « and ».
+
+    Control, bidirectional and invisible characters, stacked accents, private or unassigned characters,
+    pictures (they also crash some builds of Tk) and quotation marks that would close ours are taken out.
+    """
+    kept = (" " if c.isspace() else c for c in unicodedata.normalize("NFC", text[: most * 8]) if _harmless(c))
+    line = " ".join("".join(kept).split())
+    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
+
+
+def _harmless(character: str) -> bool:
+    if character.isspace():
+        return True
+    if character in '«»“”„"' or ord(character) > 0xFFFF:
+        return False
+    category = unicodedata.category(character)
+    return category[0] in "LNPS" and (category != "So" or ord(character) < 0x2000)
+
+
+_TITLE = Words("INSi Agent – code de la carte CPS", "INSi Agent – code of the CPS card")
+_HEADING = Words("Code de la carte CPS", "Code of the CPS card")
+_HOLDER = Words("Carte de {}", "Card of {}")
+_FACTS = (
+    ("origin", Words("Site", "Site"), 300),  # never cut: the end of a host name says whose it is
+    ("software", Words("Logiciel", "Software"), MAX_LINE),
+    ("operation", Words("Demande", "Request"), MAX_LINE),
+)
+_MESSAGE = Words("Message du site", "Site's message")
+_QUOTED = Words("«\u00a0{}\u00a0»", "“{}”")
+_TRIES_LEFT = {
+    "low": Words("Attention, il reste peu d'essais.", "Careful, few tries are left."),
+    "final": Words("Dernier essai : un code faux bloquera la carte.", "Last try: a wrong code will lock the card."),
+}
+_CONSENT = Words("Je comprends", "I understand")
+_EXACT = Words("Votre code à {} chiffres", "Your {}-digit code")
+_RANGE = Words("Votre code, de {} à {} chiffres", "Your code, {} to {} digits")
+_ON_READER = Words(
+    "Cliquez sur Continuer, puis tapez le code sur le clavier du lecteur.",
+    "Press Continue, then type the code on the reader's own keys.",
+)
+_ONLY_DIGITS = Words(
+    "Chiffres uniquement : pavé numérique ou touche Maj.",
+    "Digits only: use the number pad or the Shift key.",
+)
+_ACCEPT = Words("Valider", "OK")
+_CONTINUE = Words("Continuer", "Continue")
+_CANCEL = Words("Annuler", "Cancel")
+_CLOSE = Words("Fermer", "Close")

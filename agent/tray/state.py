@@ -1,0 +1,88 @@
+"""What the tray shows for a state of the agent: icon, title, menu lines. No I/O of its own.
+
+The words of a trouble are those of its row in the catalogue, as on the web page.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from agent.errors import CATALOGUE, Code
+from agent.model import Environment
+
+MAX_TITLE = 127  # characters a Windows tooltip takes (NOTIFYICONDATAW.szTip)
+
+
+class Icon(StrEnum):
+    """The pictures. The shape tells them apart, the colour only helps."""
+
+    WAITING = "waiting"  # a card, empty
+    CARD = "card"  # a card with its chip: a professional's card is there
+    QUESTION = "question"  # somebody is expected in front of a window
+    TROUBLE = "trouble"  # something has to be mended
+
+
+class Action(StrEnum):
+    """What a menu line does."""
+
+    OPEN_DEMO = "openDemo"
+    QUIT = "quit"
+
+
+@dataclass(frozen=True)
+class TrayState:
+    """What the agent knows of itself."""
+
+    environment: Environment
+    troubles: tuple[Code, ...] = ()  # what does not work now, most serious first
+    question_open: bool = False
+    professional_card: bool = False
+    unlocked: bool = False  # its code was accepted and the session is still open
+    demo: bool = False  # the demonstration page is being served
+
+
+@dataclass(frozen=True)
+class MenuLine:
+    """A line of the menu; without an action it only informs."""
+
+    text: str
+    action: Action | None = None
+
+
+@dataclass(frozen=True)
+class TrayView:
+    """What to draw."""
+
+    icon: Icon
+    colour: str
+    title: str
+    menu: tuple[MenuLine, ...]
+
+
+def view_of(state: TrayState) -> TrayView:
+    """The picture of a state."""
+    icon, colour, sentence = next(
+        (icon, colour, sentence)
+        for applies, icon, colour, sentence in (
+            (bool(state.troubles), Icon.TROUBLE, "#b3430e", ""),
+            (state.question_open, Icon.QUESTION, "#8a6d00", "Une fenêtre attend votre réponse."),
+            (state.unlocked, Icon.CARD, "#1d7a46", "Carte de professionnel présente, code accepté."),
+            (state.professional_card, Icon.CARD, "#1f4e8c", "Carte de professionnel présente."),
+            (True, Icon.WAITING, "#1f4e8c", "En attente."),
+        )
+        if applies
+    )
+    rows = [CATALOGUE[trouble] for trouble in state.troubles]
+    lines = [sentence] if not rows else [words for row in rows for words in (row.title.fr, row.action.fr)]
+    menu = [MenuLine(f"INSi Agent – {_ENVIRONMENTS[state.environment]}"), *map(MenuLine, lines)]
+    if state.demo:
+        menu.append(MenuLine("Ouvrir la page de démonstration", Action.OPEN_DEMO))
+    menu.append(MenuLine("Quitter", Action.QUIT))
+    title = f"INSi Agent ({_ENVIRONMENTS[state.environment]}) – {lines[0]}"
+    return TrayView(icon, colour, title if len(title) <= MAX_TITLE else title[: MAX_TITLE - 1] + "…", tuple(menu))
+
+
+_ENVIRONMENTS = {
+    Environment.SIMULATED: "simulation",
+    Environment.TEST: "environnement de test",
+    Environment.PRODUCTION: "production",
+}

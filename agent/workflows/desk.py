@@ -1,0 +1,150 @@
+"""The desk: everything a workflow works with. Ports made by `app.py`, lanes, turns and what is remembered. No I/O."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+from agent.config import Settings, Software
+from agent.errors import AgentError, Code
+from agent.identity import Identity
+from agent.insi.ports import Teleservice
+from agent.journal.store import Journal
+from agent.lane import Lane, Turn
+from agent.model import AuthMode, Environment, ReaderSeen, Right
+from agent.pin import Pin
+from agent.readers.ports import Readers
+from agent.signing.organisation import OrganisationCertificate
+from agent.signing.ports import TokenProcess
+from agent.tray.bridge import PinQuestion
+from agent.workflows.counts import Counts
+from agent.workflows.readings import Readings
+from agent.workflows.references import References
+from agent.workflows.searches import Searches
+
+T = TypeVar("T")
+
+SECRETS_TIMEOUT_S = 120  # a locked keyring asks the person
+
+
+class Person(Protocol):
+    """Whoever sits at the desk."""
+
+    async def ask_pin(self, question: PinQuestion) -> Pin | None:
+        """The code typed, or None when it is typed on a pin-pad.
+
+        Raises pin.cancelled, question.expired, prompt.unavailable. Cancelling withdraws the window.
+        """
+        ...
+
+
+class Progress(Protocol):
+    """Tells the page which step an operation is at, and what it needs."""
+
+    async def __call__(self, step: str, needs: str | None = None) -> None: ...
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Who asks, and in which conversation."""
+
+    origin: str
+    rights: frozenset[Right]
+    language: str
+    progress: Progress
+
+
+@dataclass
+class CardSession:
+    """A logged-in CPx session. It belongs to the origin for which the person typed the code."""
+
+    owner: str
+    serial: str
+    reader: str
+    opened_at: datetime
+    used_at: datetime
+
+
+@dataclass(frozen=True)
+class Lanes:
+    pcsc: Lane = field(default_factory=lambda: Lane("pcsc"))
+    token: Lane = field(default_factory=lambda: Lane("token"))
+    network: Lane = field(default_factory=lambda: Lane("network"))
+    journal: Lane = field(default_factory=lambda: Lane("journal"))
+    secrets: Lane = field(default_factory=lambda: Lane("secrets"))
+
+    def close(self) -> None:
+        for lane in (self.pcsc, self.token, self.network, self.journal, self.secrets):
+            lane.close()
+
+
+@dataclass
+class Desk:
+    """The ports, and what the agent remembers between two calls."""
+
+    settings: Callable[[], Settings]
+    environment: Environment
+    instance_id: str
+    readers: Readers
+    tokens: Callable[[], TokenProcess]
+    teleservice: Teleservice
+    load_organisation: Callable[[], OrganisationCertificate]  # blocks: a keyring may ask the person
+    load_identity: Callable[[], Identity]  # the same; the value never changes while we run
+    journal: Journal
+    person: Person
+    now: Callable[[], datetime]
+    new_id: Callable[[], str]
+    changed: Callable[[], None]  # the card session opened or closed
+    lanes: Lanes = field(default_factory=Lanes)
+    cpx_turn: Turn = field(default_factory=Turn)
+    insi_turn: Turn = field(default_factory=Turn)
+    readings: Readings = field(default_factory=Readings)
+    references: References = field(default_factory=References)
+    searches: Searches = field(default_factory=Searches)
+    counts: Counts = field(default_factory=Counts)
+    session: CardSession | None = None
+    card_not_after: datetime | None = None  # of the CPx seen last
+    organisation_seen: OrganisationCertificate | Code | None = None  # what opening the certificate gave last
+    seen: list[ReaderSeen] | None = None  # what the watcher saw last; None: the card service is down
+    seen_change: asyncio.Condition = field(default_factory=asyncio.Condition)
+    exchanges: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    def software_of(self, origin: str) -> tuple[Software, str]:
+        """The software row of an origin and its authorisation number here. Raises software.notAuthorised."""
+        row = self.settings().software_of(origin)
+        number = row.authorisation.get(self.environment) if row else None
+        if row is None or not number:
+            raise AgentError(Code.SOFTWARE_NOT_AUTHORISED, environment=self.environment.value)
+        return row, number
+
+    def auth_modes(self) -> list[AuthMode]:
+        """The modes that may be asked for, the preferred one first."""
+        modes = [AuthMode.CPX]
+        if self.organisation_configured():
+            modes.append(AuthMode.ORGANISATION)
+        return modes
+
+    def organisation_configured(self) -> bool:
+        return self.environment is Environment.SIMULATED or self.settings().organisation.certificate is not None
+
+    async def identity(self) -> Identity:
+        """This installation's key. Raises keyring.absent."""
+        return await self.lanes.secrets.run(self.load_identity, timeout_s=SECRETS_TIMEOUT_S)
+
+    async def organisation(self) -> OrganisationCertificate:
+        """The organisation's certificate, opened. Raises certificate.missing/unreadable/notInsi, keyring.absent."""
+        try:
+            opened = await self.lanes.secrets.run(self.load_organisation, timeout_s=SECRETS_TIMEOUT_S)
+        except AgentError as error:
+            self.organisation_seen = error.code
+            raise
+        self.organisation_seen = opened
+        return opened
+
+    async def finish_even_if_cancelled(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work` to its end even when the caller is cancelled: a call that left is journalled."""
+        task = asyncio.create_task(work)
+        self.exchanges.add(task)
+        task.add_done_callback(self.exchanges.discard)
+        return await asyncio.shield(task)

@@ -1,0 +1,136 @@
+"""agent.hello and agent.status: who we are, what may be asked, how we are."""
+
+from datetime import datetime
+
+from agent import __version__
+from agent.errors import CATALOGUE, Code
+from agent.identity import Identity
+from agent.model import rfc3339
+from agent.protocol.messages import (
+    API_LEVEL,
+    AgentName,
+    ChangedParams,
+    CpxSession,
+    HelloParams,
+    HelloResult,
+    NoParams,
+    Notice,
+    OperationCounts,
+    Reachability,
+    StatusResult,
+)
+from agent.protocol.methods import METHODS
+from agent.workflows.desk import Asker, Desk
+
+EXPIRY_DAYS = (90, 30, 7)
+
+
+async def hello(desk: Desk, asker: Asker, params: HelloParams) -> HelloResult:
+    """What this origin may do here; with a challenge, the proof that this agent holds its key."""
+    return _hello(desk, asker, await desk.identity(), params.challenge)
+
+
+async def changed(desk: Desk, asker: Asker) -> ChangedParams:
+    """`agent.changed`: the same, and the warnings."""
+    known = _hello(desk, asker, await desk.identity(), None)
+    return ChangedParams(**{name: getattr(known, name) for name in HelloResult.model_fields}, warnings=notices(desk))
+
+
+async def status(desk: Desk, asker: Asker, _params: NoParams) -> StatusResult:
+    """Readers, card session, counts, warnings: from memory, never from a device."""
+    counts = desk.counts
+    return StatusResult(
+        environment=desk.environment,
+        profile=desk.settings().profile,
+        card_service=desk.seen is not None,
+        readers=desk.seen or [],
+        cpx_session=CpxSession(
+            open=desk.session is not None, own=desk.session is not None and desk.session.owner == asker.origin
+        ),
+        operations={
+            name: OperationCounts(
+                by_code=dict(count.by_code),
+                calls=count.calls,
+                mean_ms=round(count.total_ms / count.calls),
+                last_ms=count.last_ms,
+            )
+            for name, count in counts.operations.items()
+        },
+        reachability=(
+            Reachability(at=counts.last_at, reached=counts.last_reason is None, reason=counts.last_reason)
+            if counts.last_at
+            else None
+        ),
+        warnings=notices(desk),
+    )
+
+
+def notices(desk: Desk) -> list[Notice]:
+    """Certificates that end soon, in words (S015)."""
+    found = []
+    if desk.card_not_after is not None:
+        found += _expiry(
+            "cpx.expires",
+            "Le certificat de la carte CPS",
+            "The CPS card's certificate",
+            desk.card_not_after,
+            desk.now(),
+        )
+    organisation = desk.organisation_seen
+    if isinstance(organisation, Code):
+        title = CATALOGUE[organisation].title
+        found.append(Notice(reason=organisation.value, message={"fr": title.fr, "en": title.en}))
+    elif organisation is not None:
+        found += _expiry(
+            "certificate.expires",
+            "Le certificat de la structure",
+            "The organisation's certificate",
+            organisation.not_after,
+            desk.now(),
+        )
+    return found
+
+
+def _expiry(reason: str, what_fr: str, what_en: str, not_after: datetime, now: datetime) -> list[Notice]:
+    days = (not_after - now).days
+    threshold = min((limit for limit in EXPIRY_DAYS if days <= limit), default=None)
+    if threshold is None:
+        return []
+    words = {
+        "fr": f"{what_fr} expire dans {max(days, 0)} jours : en commander un nouveau à l'ANS.",
+        "en": f"{what_en} expires in {max(days, 0)} days: order a new one from ANS.",
+    }
+    return [Notice(reason=reason, message=words, facts={"daysLeft": days, "notAfter": rfc3339(not_after)})]
+
+
+def _hello(desk: Desk, asker: Asker, identity: Identity, challenge: str | None) -> HelloResult:
+    proof = None
+    if challenge is not None:
+        proof = identity.proof(
+            challenge=challenge,
+            origin=asker.origin,
+            instance_id=desk.instance_id,
+            environment=desk.environment.value,
+            at=desk.now(),
+        )
+    return HelloResult(
+        api=API_LEVEL,
+        agent=AgentName(name="INSi Agent", version=__version__, instance_id=desk.instance_id),
+        origin_state="allowed",
+        environment=desk.environment,
+        profile=desk.settings().profile,
+        auth_modes=[mode.value for mode in desk.auth_modes()],
+        capabilities=_capabilities(asker),
+        receipt_key=identity.public_jwk(),
+        proof=proof,
+    )
+
+
+def _capabilities(asker: Asker) -> list[str]:
+    """The methods this origin may call, each with its optional params as `method:param`."""
+    allowed = [method for method in METHODS.values() if method.right is None or method.right in asker.rights]
+    return [
+        name
+        for method in allowed
+        for name in (method.name, *(f"{method.name}:{param}" for param in method.optional_params()))
+    ]

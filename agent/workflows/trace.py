@@ -1,0 +1,41 @@
+"""trace.get: one operation of this origin, as the journal holds it."""
+
+from base64 import b64encode
+
+from agent.errors import AgentError, Code
+from agent.journal.store import StoredAttempt, StoredTrace
+from agent.model import AttemptTrace, TracedResult
+from agent.protocol.messages import TraceGetParams, TraceGetResult
+from agent.workflows.desk import Asker, Desk
+from agent.workflows.retrieve import JOURNAL_TIMEOUT_S
+
+
+async def get(desk: Desk, asker: Asker, params: TraceGetParams) -> TraceGetResult:
+    """Raises trace.unknown, also for another origin's trace."""
+
+    def read() -> tuple[StoredTrace | None, bytes | None]:
+        found = desk.journal.trace(params.trace_id, asker.origin)
+        image = desk.journal.image(params.trace_id, asker.origin) if found and params.image else None
+        return found, image
+
+    stored, image = await desk.lanes.journal.run(read, timeout_s=JOURNAL_TIMEOUT_S)
+    if stored is None:
+        raise AgentError(Code.TRACE_UNKNOWN)
+    return TraceGetResult(
+        trace_id=stored.trace_id,
+        at=stored.at,
+        client_ref=stored.client_ref,
+        attempts=[_attempt(attempt) for attempt in stored.attempts],
+        result=TracedResult.model_validate_json(stored.result) if stored.result else None,
+        image=b64encode(image).decode() if image else None,
+    )
+
+
+def _attempt(stored: StoredAttempt) -> AttemptTrace:
+    outcome = stored.outcome or {"code": "unknown", "durationMs": 0}  # the agent stopped before its outcome
+    return AttemptTrace(
+        code=outcome["code"],
+        message_id=stored.clear["messageId"],
+        duration_ms=outcome["durationMs"],
+        given=stored.clear["given"],
+    )

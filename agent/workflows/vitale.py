@@ -1,0 +1,93 @@
+"""vitale.read: the holders of the carte Vitale, and the reading that later calls refer to."""
+
+import asyncio
+from datetime import timedelta
+
+from agent.errors import AgentError, Code
+from agent.model import CardKind
+from agent.protocol.messages import VitaleReadParams, VitaleReadResult
+from agent.readers.desk import DeskReading, read_first_vitale, reread
+from agent.readers.vitale import rank_candidates
+from agent.workflows.desk import Asker, Desk
+from agent.workflows.readings import Kept
+
+READ_TIMEOUT_S = 20  # 0.2 to 1.5 s on a real card; more is a card or a reader that hangs
+CARD_QUEUE_S = 10
+
+_MAY_STILL_COME = {Code.VITALE_ABSENT, Code.READER_ABSENT, Code.CARD_REMOVED, Code.CARD_MUTE}
+
+
+async def read(desk: Desk, asker: Asker, params: VitaleReadParams) -> VitaleReadResult:
+    """Read the first carte Vitale found in any reader; with `wait`, wait for one that many seconds.
+
+    Raises the codes of `read_first_vitale`, device.busy, device.timeout.
+    """
+    deadline = asyncio.get_running_loop().time() + (params.wait or 0)
+    while True:
+        mark = desk.seen
+        try:
+            reading = await _read_now(desk, params.reader)
+            break
+        except AgentError as error:
+            left = deadline - asyncio.get_running_loop().time()
+            if error.code not in _MAY_STILL_COME or left <= 0:
+                raise
+            await asker.progress("vitale.waiting", "card.vitale")
+            if not await wait_for_change(desk, mark, left):
+                raise
+    now = desk.now()
+    expires_at = now + timedelta(seconds=desk.settings().vitale.max_age_s)
+    read_id = desk.new_id()
+    desk.readings.keep(read_id, Kept(asker.origin, reading, now, expires_at))
+    return VitaleReadResult(
+        read_id=read_id,
+        card=reading.content.card,
+        holders=list(reading.content.holders),
+        read_at=now,
+        expires_at=expires_at,
+    )
+
+
+async def read_again(desk: Desk, kept: Kept) -> None:
+    """The card must be the very same, just before WS_INS1. Raises vitale.changed, vitale.stale."""
+    await desk.lanes.pcsc.run(lambda: reread(desk.readers, kept.reading), timeout_s=READ_TIMEOUT_S, wait_s=CARD_QUEUE_S)
+    if desk.now() >= kept.expires_at:
+        raise AgentError(Code.VITALE_STALE)
+
+
+def rank_of(kept: Kept, holder: int, rank: int | None) -> tuple[int, bool]:
+    """The rank to send, and whether it is assumed.
+
+    Raises vitale.rankNeeded with the candidates when two holders have one birth date.
+    """
+    if rank is not None:
+        return rank, False
+    candidates = rank_candidates(kept.reading.content.holders, holder)
+    if candidates:
+        raise AgentError(Code.VITALE_RANK_NEEDED, candidates=candidates)
+    chosen = kept.reading.content.holders[holder]
+    return chosen.rank, chosen.rank_assumed
+
+
+async def wait_for_change(desk: Desk, mark: object, seconds: float) -> bool:
+    """Wait until the watcher sees something else than `mark`; False when the time is over."""
+    async with desk.seen_change:
+        try:
+            await asyncio.wait_for(desk.seen_change.wait_for(lambda: desk.seen is not mark), seconds)
+        except TimeoutError:
+            return False
+    return True
+
+
+async def _read_now(desk: Desk, reader: str | None) -> DeskReading:
+    preferences = desk.settings().readers
+    return await desk.lanes.pcsc.run(
+        lambda: read_first_vitale(desk.readers, reader=reader, prefer=preferences.prefer, exclude=preferences.exclude),
+        timeout_s=READ_TIMEOUT_S,
+        wait_s=CARD_QUEUE_S,
+    )
+
+
+def has_card(desk: Desk, *kinds: CardKind) -> bool:
+    """Whether the watcher saw a card of one of these kinds."""
+    return any(reader.card is not None and reader.card.kind in kinds for reader in desk.seen or [])

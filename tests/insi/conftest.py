@@ -1,0 +1,134 @@
+"""A simulated INSi on the loopback, with the keys of its world made once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from agent.insi.answers import Answer, read_answer
+from agent.insi.envelope import Ids, Lps, build
+from agent.insi.fake_insi import SimulatedInsi
+from agent.insi.http import ClientMaterial, Endpoint, HttpTeleservice
+from agent.insi.operations import Query
+from agent.insi.search import AfterSeveral, steps
+from agent.model import AuthMode, Traits
+from agent.signing.assertion import unsigned_assertion
+from agent.signing.cpx import card_facts
+from agent.signing.xmlsig import sign
+from agent.simulator.pki import (
+    Issued,
+    Person,
+    issue_card_certificate,
+    issue_organisation,
+    issue_server,
+    make_ca,
+)
+
+LPS = Lps("SIMULATEUR-0001", "Essai", "1.0", "00000000-0000-4000-8000-000000000004", "urn:lps:Essai:1.0")
+
+
+@dataclass(frozen=True)
+class World:
+    """Who exists."""
+
+    ca: Issued
+    server: Issued
+    organisation: Issued
+    card: Issued
+
+
+@pytest.fixture(scope="session")
+def world() -> World:
+    ca = make_ca()
+    return World(ca, issue_server(ca), issue_organisation(ca), issue_card_certificate(ca, Person()))
+
+
+@pytest.fixture
+def insi(world: World) -> Iterator[SimulatedInsi]:
+    service = SimulatedInsi(world.server.pem, world.server.key_pem, world.ca.pem, record=True)
+    service.start()
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def network(world: World, insi: SimulatedInsi) -> Iterator[HttpTeleservice]:
+    """The real client, with both ways to the simulated INSi."""
+    teleservice = client(world, insi)
+    yield teleservice
+    teleservice.close()
+
+
+def client(
+    world: World, insi: SimulatedInsi, *, organisation: Issued | None = None, anchors: bytes = b"", **limits: Any
+) -> HttpTeleservice:
+    """The real client; `organisation` and `anchors` replace the good ones."""
+    own, anchors_pem = organisation or world.organisation, anchors or world.ca.pem
+    return HttpTeleservice(
+        {
+            AuthMode.CPX: Endpoint(insi.url(AuthMode.CPX), anchors_pem),
+            AuthMode.ORGANISATION: Endpoint(
+                insi.url(AuthMode.ORGANISATION), anchors_pem, ClientMaterial(own.pem, own.key)
+            ),
+        },
+        **limits,
+    )
+
+
+def assertion(
+    card: Issued,
+    *,
+    at: datetime | None = None,
+    attributes: tuple[tuple[str, str], ...] = (("identifiantFacturation", "990000001"), ("secteurActivite", "SA07")),
+) -> Any:
+    """A signed assertion PS of this card, one second old."""
+    unsigned = unsigned_assertion(
+        card_facts(card.der),
+        assertion_id="_00000000-0000-4000-8000-000000000005",
+        issued_at=at or datetime.now(UTC) - timedelta(seconds=1),
+        attributes=attributes,
+    )
+    return sign(unsigned, card.der, lambda data: card.key.sign(data, padding.PKCS1v15(), SHA256())).element()
+
+
+def ask(
+    network: HttpTeleservice, mode: AuthMode, query: Query, *, signed: Any | None = None, lps: Lps = LPS
+) -> Answer:
+    """One attempt, from query to answer."""
+    envelope = build(query, lps=lps, emitter="EMETTEUR", assertion=signed, ids=Ids.fresh(), at=datetime.now(UTC))
+    return read_answer(network.post(mode, envelope.action, envelope.body))
+
+
+def search(
+    network: HttpTeleservice,
+    mode: AuthMode,
+    traits: Traits,
+    *,
+    signed: Any | None = None,
+    after_several: AfterSeveral = "join",
+) -> list[Answer]:
+    """A whole search by traits: the answers in order."""
+    ladder = steps(traits, after_several)
+    answers: list[Answer] = []
+    query = ladder.next()
+    while query:
+        answers.append(ask(network, mode, query, signed=signed))
+        query = ladder.next(answers[-1].code)
+    return answers
+
+
+def traits(birth_name: str, given_names: str, sex: str, birth_date: str, place: str | None = None) -> Traits:
+    """Traits of a page; given names separated by a comma."""
+    return Traits.model_validate(
+        {
+            "birthName": birth_name,
+            "givenNames": given_names.split(","),
+            "sex": sex,
+            "birthDate": birth_date,
+            "birthPlaceCode": place,
+        }
+    )

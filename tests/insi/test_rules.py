@@ -1,0 +1,176 @@
+"""What may be integrated, what deserves a look, and how the page's traits compare."""
+
+import pytest
+
+from agent.insi.compare import compare
+from agent.insi.fake_people import PEOPLE
+from agent.insi.rules import Judgement, judge, key_of
+from agent.model import Ins, InsIdentity, InsKind, LocalTraits, Outcome, PastIns
+
+NIR = "1.2.250.1.213.1.4.8"
+
+
+def identity(**changes: object) -> InsIdentity:
+    known = {
+        "ins": Ins(matricule="1810163220751", key="40", oid=NIR, kind=InsKind.NIR),
+        "birth_name": "D'ADRDEUX-NEUF",
+        "given_names_list": "LAURENT MARIE-ANGE",
+        "sex": "M",
+        "birth_date": "1981-01-01",
+        "birth_place_code": "63220",
+    }
+    return InsIdentity.model_validate({**known, **changes})
+
+
+def test_a_whole_identity_may_be_integrated() -> None:
+    assert judge(Outcome.FOUND, identity()) == Judgement(True, [], [])
+
+
+@pytest.mark.parametrize(
+    ("member", "reason"),
+    [("birth_name", "birthName.empty"), ("given_names_list", "givenNames.empty"), ("sex", "sex.empty")],
+)
+@pytest.mark.parametrize("empty", [None, "", " "])
+def test_an_empty_trait_forbids_integration(member: str, reason: str, empty: str | None) -> None:
+    """S066: name, given names and sex."""
+    assert judge(Outcome.FOUND, identity(**{member: empty})) == Judgement(False, [reason], [])
+
+
+def test_an_empty_birth_place_forbids_nothing() -> None:
+    assert judge(Outcome.FOUND, identity(birth_place_code=None)).integrable
+
+
+def test_a_wrong_key_is_a_warning_and_never_a_refusal() -> None:
+    """CNDA 2.08-2, older edition: 60 for 76."""
+    wrong = Ins(matricule="1810363220456", key="60", oid=NIR, kind=InsKind.NIR)
+
+    assert judge(Outcome.FOUND, identity(ins=wrong)) == Judgement(True, [], ["key.mismatch"])
+
+
+def test_no_key_is_no_wrong_key() -> None:
+    bare = Ins(matricule="1810363220456", key=None, oid=NIR, kind=InsKind.NIR)
+
+    assert judge(Outcome.FOUND, identity(ins=bare)).warnings == []
+
+
+def test_a_wrong_key_in_the_history_is_seen_too() -> None:
+    past = PastIns(matricule="2810363220456", key="10", oid=NIR)
+
+    assert judge(Outcome.FOUND, identity(history=[past])).warnings == ["key.mismatch"]
+
+
+def test_a_waiting_number_is_to_be_verified_again() -> None:
+    """CNDA 2.05: told by the OID alone."""
+    nia = Ins(matricule="1090763220888", key="35", oid="1.2.250.1.213.1.4.9", kind=InsKind.NIA)
+
+    assert judge(Outcome.FOUND, identity(ins=nia)) == Judgement(True, [], ["nia.verifyAgain"])
+
+
+def test_a_history_that_repeats_the_active_number_is_said() -> None:
+    same = PastIns(matricule="1810163220751", key="40", oid=NIR)
+    as_nia = PastIns(matricule="1810163220751", key="40", oid="1.2.250.1.213.1.4.9")
+
+    assert judge(Outcome.FOUND, identity(history=[same])).warnings == ["history.repeatsActive"]
+    assert judge(Outcome.FOUND, identity(history=[as_nia])).warnings == []  # matricule and OID together
+
+
+def test_an_oid_of_no_table_is_said() -> None:
+    odd = Ins(matricule="1810163220751", key="40", oid="1.2.250.1.213.1.4.12", kind=InsKind.UNKNOWN)
+
+    assert judge(Outcome.FOUND, identity(ins=odd)).warnings == ["oid.unknown"]
+
+
+@pytest.mark.parametrize(
+    ("on_card", "reasons"),
+    [("LAURENT", []), ("Laurent Marie", []), ("MARIE", ["rank.assumed"]), ("", ["rank.assumed"]), (None, ["rank.assumed"])],
+)
+def test_with_an_assumed_rank_the_card_s_given_names_must_begin_the_list(
+    on_card: str | None, reasons: list[str]
+) -> None:
+    """A twin's number must not be integrated for the other."""
+    judged = judge(Outcome.FOUND, identity(), rank_assumed=True, card_given_names=on_card)
+
+    assert judged == Judgement(not reasons, reasons, [])
+
+
+def test_a_rank_that_is_known_asks_nothing_of_the_given_names() -> None:
+    assert judge(Outcome.FOUND, identity(), rank_assumed=False, card_given_names="MARIE").integrable
+
+
+def test_nobody_found_with_an_assumed_rank_carries_the_warning() -> None:
+    assert judge(Outcome.NOT_FOUND, None, rank_assumed=True) == Judgement(False, [], ["rank.assumed"])
+    assert judge(Outcome.NOT_FOUND, None) == Judgement(False, [], [])
+    assert judge(Outcome.SEVERAL, None, rank_assumed=True) == Judgement(False, [], [])
+
+
+@pytest.mark.parametrize(
+    ("matricule", "key"),
+    [
+        ("2770101154003", "29"),  # S053
+        ("2600588154002", "33"),  # S054
+        ("297022A020778", "78"),
+        ("160012B020777", "13"),
+        ("1090763220888", "35"),
+    ],
+)
+def test_the_key_of_a_number(matricule: str, key: str) -> None:
+    assert key_of(matricule) == key
+
+
+@pytest.mark.parametrize("matricule", ["", "12345", "18101632207ZZ", "١٨١٠١٦٣٢٢٠٧٥١"])
+def test_what_is_no_number_has_no_key(matricule: str) -> None:
+    assert key_of(matricule) is None
+
+
+def test_the_fake_people_have_right_keys_but_for_those_that_are_officially_wrong() -> None:
+    numbers = {(person.matricule, person.key) for person in PEOPLE if person.key}
+    numbers |= {(past.matricule, past.key) for person in PEOPLE for past in person.history}
+
+    assert {pair for pair in numbers if key_of(pair[0]) != pair[1]} == {
+        ("1810363220456", "60"),
+        ("2810363220456", "10"),
+    }
+
+
+def test_only_the_traits_that_the_page_gave_are_compared() -> None:
+    compared = compare(LocalTraits(birth_name="d’Adrdeux Neuf", sex="M", birth_date="1981-01-02"), identity())
+
+    assert list(compared) == ["birthName", "sex", "birthDate"]
+    name = compared["birthName"]
+    assert (name.local, name.insi, name.same, name.same_after_normalisation) == (
+        "d’Adrdeux Neuf",
+        "D'ADRDEUX-NEUF",
+        False,
+        True,
+    )
+    assert compared["sex"].same
+    assert compared["sex"].same_after_normalisation
+    assert not compared["birthDate"].same_after_normalisation
+
+
+@pytest.mark.parametrize(
+    ("given_names", "same", "close"),
+    [
+        (["LAURENT", "MARIE-ANGE"], True, True),
+        (["Laurent"], False, True),
+        (["Laurent", "Marie Ange"], False, True),
+        (["Marie-Ange"], False, False),
+        ([], False, False),
+    ],
+)
+def test_given_names_compare_by_the_word_rule(given_names: list[str], same: bool, close: bool) -> None:
+    compared = compare(LocalTraits(given_names=given_names), identity())["givenNames"]
+
+    assert (compared.same, compared.same_after_normalisation) == (same, close)
+
+
+def test_an_undetermined_sex_equals_none_of_insi() -> None:
+    compared = compare(LocalTraits(sex="I"), identity())["sex"]
+
+    assert (compared.same, compared.same_after_normalisation) == (False, False)
+
+
+def test_a_trait_that_insi_left_out_is_not_the_same() -> None:
+    compared = compare(LocalTraits(birth_name="ADRDEUX"), identity(birth_name=None))["birthName"]
+
+    assert (compared.insi, compared.same, compared.same_after_normalisation) == (None, False, False)

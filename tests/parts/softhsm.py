@@ -1,0 +1,70 @@
+"""A real PKCS#11 token in software, with the objects and labels of a CPS. It does the card's own mechanism."""
+
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+from agent.signing.fake_token import SimulatedCard
+from agent.simulator.pki import Person, issue_card, make_ca
+
+KEYS = ("CPS_PRIV_SIG", "CPS_PRIV_AUT")
+PIN = b"1234"
+
+
+@pytest.fixture(scope="session")
+def softhsm() -> Iterator["SoftHsm"]:
+    """A provisioned token. Nobody changes it."""
+    with tempfile.TemporaryDirectory(prefix="softhsm-") as folder:
+        yield SoftHsm(Path(folder), issue_card(make_ca(), Person()))
+
+
+class SoftHsm:
+    """SoftHSM2 in a folder of its own. It has no try counter: wrong codes never lock it."""
+
+    def __init__(self, folder: Path, card: SimulatedCard) -> None:
+        self.card = card
+        modules = sorted(Path("/usr/lib").glob("**/libsofthsm2.so"))
+        assert modules, "SoftHSM2 is missing: apt-get install softhsm2 opensc"
+        self.module = modules[0]
+        self._folder = folder
+        (folder / "tokens").mkdir()
+        (folder / "conf").write_text(f"directories.tokendir = {folder / 'tokens'}\nlog.level = ERROR\n")
+        self.environment = {"SOFTHSM2_CONF": str(folder / "conf")}
+        self._provision()
+
+    def _provision(self) -> None:
+        pin = PIN.decode()
+        self._run(
+            "softhsm2-util", "--init-token", "--free", "--label", self.card.label, "--so-pin", "12345678", "--pin", pin
+        )
+        for label, pair in zip(KEYS, self.card.keys, strict=True):
+            key = pair.key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+            token = ("--token", self.card.label, "--pin", pin)
+            self._run("softhsm2-util", "--import", self._file(key), "--label", label, "--id", pair.cka_id.hex(), *token)
+            self._write("cert", pair.label, pair.certificate_der, "--id", pair.cka_id.hex())
+        for label, content in self.card.free.items():
+            self._write("data", label, content)
+        for label, content in self.card.protected.items():
+            self._write("data", label, content, "--private")
+
+    def _write(self, kind: str, label: str, content: bytes, *more: str) -> None:
+        login = ("--login", "--pin", PIN.decode(), "--token-label", self.card.label)
+        what = ("--write-object", self._file(content), "--type", kind, "--label", label)
+        self._run("pkcs11-tool", "--module", str(self.module), *login, *what, *more)
+
+    def _file(self, content: bytes) -> str:
+        file = self._folder / "object"
+        file.write_bytes(content)
+        return str(file)
+
+    def _run(self, *command: str) -> None:
+        done = subprocess.run(
+            command, check=False, env={"PATH": "/usr/bin:/bin", **self.environment}, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{command[0]}: {done.stderr or done.stdout}"

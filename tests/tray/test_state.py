@@ -1,0 +1,68 @@
+"""What the tray shows."""
+
+import pytest
+
+from agent.errors import CATALOGUE, Code
+from agent.model import Environment
+from agent.tray.state import MAX_TITLE, Action, Icon, MenuLine, TrayState, view_of
+
+
+def test_waiting_is_said_with_the_environment():
+    view = view_of(TrayState(Environment.TEST))
+
+    assert "INSi Agent (environnement de test) – En attente." == view.title
+    assert Icon.WAITING == view.icon
+    assert (
+        MenuLine("INSi Agent – environnement de test"),
+        MenuLine("En attente."),
+        MenuLine("Quitter", Action.QUIT),
+    ) == view.menu
+
+
+@pytest.mark.parametrize(
+    ("state", "icon", "sentence"),
+    [
+        (TrayState(Environment.PRODUCTION, professional_card=True), Icon.CARD, "Carte de professionnel présente."),
+        (
+            TrayState(Environment.PRODUCTION, professional_card=True, unlocked=True),
+            Icon.CARD,
+            "Carte de professionnel présente, code accepté.",
+        ),
+        (
+            TrayState(Environment.PRODUCTION, professional_card=True, question_open=True),
+            Icon.QUESTION,
+            "Une fenêtre attend votre réponse.",
+        ),
+    ],
+)
+def test_the_most_pressing_thing_is_shown(state: TrayState, icon: Icon, sentence: str):
+    view = view_of(state)
+
+    assert (icon, sentence) == (view.icon, view.menu[1].text)
+
+
+def test_troubles_come_first_in_the_words_of_the_catalogue():
+    troubles = (Code.PCSC_UNAVAILABLE, Code.INSI_UNREACHABLE)
+
+    view = view_of(TrayState(Environment.PRODUCTION, troubles=troubles, professional_card=True))
+
+    first, second = (CATALOGUE[code] for code in troubles)
+    assert Icon.TROUBLE == view.icon
+    assert [first.title.fr, first.action.fr, second.title.fr, second.action.fr] == [line.text for line in view.menu[1:5]]
+
+
+def test_the_demo_is_offered_only_while_it_runs():
+    offered = [
+        [line.action for line in view_of(TrayState(Environment.SIMULATED, demo=demo)).menu if line.action]
+        for demo in (True, False)
+    ]
+
+    assert [[Action.OPEN_DEMO, Action.QUIT], [Action.QUIT]] == offered
+
+
+@pytest.mark.parametrize("code", list(Code))
+def test_every_trouble_fits_in_a_tooltip(code: Code):
+    view = view_of(TrayState(Environment.TEST, troubles=(code,)))
+
+    assert len(view.title) <= MAX_TITLE
+    assert view.title.startswith("INSi Agent (environnement de test) – ")

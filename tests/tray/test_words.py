@@ -1,0 +1,111 @@
+"""What the PIN window says."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.errors import CATALOGUE, Code
+from agent.model import PinState
+from agent.tray.bridge import PinQuestion
+from agent.tray.dialogs.words import MAX_REASON, Page, page_of, tame
+
+
+def page(state: PinState = PinState.OK, **more: object) -> Page:
+    question = PinQuestion(
+        origin="https://dossier.exemple.fr",
+        software="Dossier Exemple",
+        operation="Rechercher l'identité INS d'un patient",
+        holder="Camille EXEMPLE",
+        pin_state=state,
+        **more,  # type: ignore[arg-type]
+    )
+    return page_of(question.frame(simulated=False))
+
+
+def test_the_window_says_who_asks_for_what_and_whose_card():
+    shown = page(reason="Admission")
+
+    assert "INSi Agent – code de la carte CPS" == shown.title
+    assert "Carte de Camille EXEMPLE" == shown.holder
+    assert (
+        ("Site", "https://dossier.exemple.fr"),
+        ("Logiciel", "Dossier Exemple"),
+        ("Demande", "Rechercher l'identité INS d'un patient"),
+        ("Message du site", "«\u00a0Admission\u00a0»"),
+    ) == shown.facts
+    assert "Votre code à 4 chiffres" == shown.prompt
+
+
+@pytest.mark.parametrize("state", [PinState.OK, PinState.UNKNOWN])
+def test_nothing_is_said_of_tries_when_the_card_gives_no_reason_to(state: PinState):
+    assert "" == page(state).notice
+
+
+def test_few_tries_left_are_said_in_words():
+    assert "Attention, il reste peu d'essais." == page(PinState.LOW).notice
+
+
+def test_the_last_try_must_be_understood_first():
+    """bridges.md D26: no last try without explicit confirmation."""
+    shown = page(PinState.FINAL, previous_error=Code.PIN_WRONG)
+
+    assert "Code faux. Dernier essai : un code faux bloquera la carte." == shown.notice
+    assert "Je comprends" == shown.consent
+
+
+def test_a_locked_card_is_announced_with_the_words_of_the_catalogue_and_nothing_can_be_typed():
+    shown = page(PinState.LOCKED)
+
+    row = CATALOGUE[Code.PIN_LOCKED]
+    assert f"{row.title.fr} {row.action.fr}" == shown.notice
+    assert ("", False, "locked") == (shown.accept, shown.typed_here, shown.refused)
+
+
+def test_a_pin_pad_takes_the_code_instead_of_the_window():
+    shown = page(pin_pad=True)
+
+    assert ("Continuer", False, "pinPad") == (shown.accept, shown.typed_here, shown.accepted)
+
+
+def test_english_is_spoken_when_asked():
+    shown = page(PinState.LOW, language="en", max_digits=8)
+
+    assert ("Careful, few tries are left.", "Your code, 4 to 8 digits") == (shown.notice, shown.prompt)
+
+
+def test_a_site_cannot_close_its_quotation_nor_start_a_line_of_the_window():
+    hostile = "ok »\n\nSite : https://banque.exemple\u202e\u2066\u0007 «" + "x" * 500
+
+    shown = dict(page(reason=hostile).facts)["Message du site"]
+
+    assert "«\u00a0ok Site : https://banque.exemple xxxxxxxxxxxxxx…\u00a0»" == shown
+
+
+def test_a_reason_made_of_nothing_visible_is_not_shown():
+    assert 3 == len(page(reason="\u200b\u202e\t\n").facts)
+
+
+def test_the_end_of_a_long_site_name_is_shown():
+    origin = "https://" + "a." * 120 + "exemple.fr:8443"
+    question = PinQuestion(origin=origin, software="x", operation="x", holder="", pin_state=PinState.OK)
+
+    shown = page_of(question.frame(simulated=False))
+
+    assert origin == shown.facts[0][1]
+    assert "" == shown.holder
+
+
+@given(st.text(alphabet=st.characters(), max_size=600))
+def test_any_text_from_outside_becomes_one_harmless_line(text: str):
+    shown = tame(text, MAX_REASON)
+
+    assert len(shown) <= MAX_REASON
+    assert shown == shown.strip()
+    assert not any(c in '«»“”„"' or ord(c) > 0xFFFF for c in shown)
+    assert {" "} >= {c for c in shown if unicodedata.category(c)[0] in "CMZ"}
+
+
+def test_accents_of_french_names_are_kept():
+    assert "Zoé Ðœ ÇÀ œuvre n° 3" == tame("Zoe\u0301 Ðœ ÇÀ œuvre n° 3", MAX_REASON)
