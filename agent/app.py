@@ -34,6 +34,7 @@ from agent.workflows.watching import changes
 
 if TYPE_CHECKING:
     from agent.identity import Identity
+    from agent.insi.fake_insi import SimulatedInsi
     from agent.insi.http import HttpTeleservice
     from agent.insi.ports import HttpReply
     from agent.protocol.server import Conversation, Progress
@@ -83,6 +84,7 @@ class Agent:
         self.loaded = loaded
         self._running: Running | None = None
         self.desk: Desk
+        self.simulated_insi: SimulatedInsi | None = None
         self.state_changed: Callable[[TrayState], None] = lambda _state: None
         self._stops: list[Callable[[], None]] = []  # in the order things were started
         self._questions = 0
@@ -369,6 +371,8 @@ def simulated_desk(agent: Agent) -> Desk:
     )
     insi.start()
     agent.on_stop(insi.stop)
+    agent.simulated_insi = insi
+    urls = {mode: insi.url(mode) for mode in AuthMode}
     readers = SimulatedReaders.default()
     return _desk(
         agent,
@@ -376,7 +380,7 @@ def simulated_desk(agent: Agent) -> Desk:
         tokens=SimulatedTokens(folder, readers),
         secrets=FileSecrets(folder),
         load_organisation=lambda: open_p12(pki.organisation_p12, pki.organisation_passphrase),
-        endpoint=lambda mode: (insi.url(mode), pki.ca_pem),
+        endpoint=lambda mode: (urls[mode], pki.ca_pem),
     )
 
 

@@ -22,6 +22,7 @@ from agent.errors import AgentError
 
 FIRST_LINES, LAST_LINES = 200, 1000
 _FILE_BYTES, _FILES = 1_000_000, 10
+_LINE_CHARACTERS = 10_000
 _TALKATIVE = ("zeep", "websockets", "urllib3", "requests")  # zeep prints whole bodies at DEBUG
 
 
@@ -62,7 +63,7 @@ class Redacting(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        said = redact(record.getMessage()).translate(_ONE_LINE)
+        said = redact(_message(record)).translate(_ONE_LINE)[:_LINE_CHARACTERS]
         line = f"{moment}.{int(record.msecs):03d}Z {record.levelname} {record.name}: {said}"
         if record.exc_info and record.exc_info[1]:
             line += f"\n{redact(_without_text(record.exc_info[1]))}"
@@ -107,6 +108,13 @@ class _PrivateFile(RotatingFileHandler):
         return cast(TextIOWrapper, os.fdopen(descriptor, self.mode, encoding=self.encoding))
 
 
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001  (an argument's own __str__ may raise anything; a log call never does)
+        return f"(a line that cannot be written, from {Path(record.pathname).name}:{record.lineno})"
+
+
 def _without_text(error: BaseException) -> str:
     """The chain of exceptions, deepest first."""
     chain: list[str] = []
@@ -146,7 +154,7 @@ _SHAPES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...
         r"\1=[secret]",
     ),
     (_shape(r"\b(Bearer|Basic)\s+[^\s,;\"']+", re.IGNORECASE), r"\1 [secret]"),
-    (_shape(r"\beyJ[\w-]{10,}(\.[\w-]*){1,4}"), "[jws]"),
+    (_shape(r"(?<![\w-])eyJ[\w-]{10,}(\.[\w-]*){1,4}"), "[jws]"),
     # Base64 of any length that matters; lower-case digests in hexadecimal stay, they are how lines are matched.
     (_shape(r"(?<![\w+/-])(?![0-9a-f]+(?![\w+/=-]))[A-Za-z0-9+/_-]{48,}={0,2}"), "[base64]"),
     (

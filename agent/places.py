@@ -36,7 +36,8 @@ class Places:
         return cls(
             data=dirs.user_data_path,
             state=dirs.user_state_path,
-            runtime=dirs.user_runtime_path,
+            # Without a session's own runtime folder, platformdirs names one below /tmp, where anybody may come first.
+            runtime=dirs.user_state_path / "run" if _no_runtime_folder() else dirs.user_runtime_path,
             journal=journal or dirs.user_data_path / "journal",
             log=dirs.user_log_path,
         )
@@ -61,7 +62,7 @@ def private_folder(folder: Path) -> None:
         if sys.platform == "win32":
             return  # a user's profile is closed to other users
         found = folder.lstat()
-        # The runtime folder may be below a shared /tmp, where anyone could have made it before us.
+        # A journal.directory may be below a shared folder, where anyone could have made it before us.
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
             raise AgentError(Code.CONFIG_INVALID, "a folder of the agent belongs to somebody else", setting=str(folder))
         folder.chmod(0o700)
@@ -128,6 +129,10 @@ def _door(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise AgentError(Code.CONFIG_INVALID, f"errno {error.errno}", setting=str(path)) from None
+
+
+def _no_runtime_folder() -> bool:
+    return sys.platform not in {"win32", "darwin"} and not os.environ.get("XDG_RUNTIME_DIR")
 
 
 def _agent_json(runtime: Path) -> Path:

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from agent.app import Agent, Options, load_settings
@@ -32,9 +33,9 @@ class RunningAgent:
             self._end()
             raise
 
-    def reload(self) -> None:
-        """Read the settings again, from any thread."""
-        asyncio.run_coroutine_threadsafe(self.agent.reload(), self._loop)
+    def reload(self) -> Future[None]:
+        """Begin to read the settings again, from any thread."""
+        return asyncio.run_coroutine_threadsafe(self.agent.reload(), self._loop)
 
     def stop(self) -> None:
         """Stop everything that was started, in reverse order."""
@@ -64,10 +65,13 @@ def until_told_to_stop(running: RunningAgent, *, tray: bool, open_demo: Callable
     def stop(*_signal: object) -> None:
         told.set()
 
+    def reload(*_signal: object) -> None:
+        running.reload()
+
     for name in ("SIGINT", "SIGTERM"):
         signal.signal(getattr(signal, name), stop)
     if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, lambda *_signal: running.reload())
+        signal.signal(signal.SIGHUP, reload)
     if icon is None:
         told.wait()
         return

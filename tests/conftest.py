@@ -1,3 +1,9 @@
 """Fixtures for every test. Each real part (pcscd, SoftHSM2, Xvfb, a browser…) is one file of `tests/parts`."""
 
-pytest_plugins: list[str] = []
+pytest_plugins = [
+    "tests.parts.pcscd",
+    "tests.parts.softhsm",
+    "tests.parts.desktop",
+    "tests.parts.chromium",
+    "tests.parts.agent",
+]

@@ -159,7 +159,7 @@ function describeCpx(status) {
 function offerActivities(activities) {
   const select = field.activity;
   const chosen = select.value;
-  select.replaceChildren(h("option", { value: "" }, ""), ...activities.map(({ id, label }) => h("option", { value: id }, label)));
+  select.replaceChildren(h("option", { value: "" }, "Celle de ce poste"), ...activities.map(({ id, label }) => h("option", { value: id }, label)));
   select.value = activities.some(({ id }) => id === chosen) ? chosen : "";
   followChoices();
 }
@@ -393,7 +393,7 @@ function forgetResult() {
 
 /** What happened, what to do, who can do it, and the words of INSi when it spoke. */
 function sentences({ message, action, audience, reason, facts }) {
-  const { insi, incident, member, rule, character } = facts;
+  const { insi, incident, member, rule, character, rpcMessage } = facts;
   return [
     h("h3", {}, message),
     h("p", {}, action),
@@ -401,6 +401,7 @@ function sentences({ message, action, audience, reason, facts }) {
       entry("Réponse d'INSi", [insi.code, insi.subcode].filter(Boolean).join(" / ")),
       entry("Motif", insi.reason), entry("Détail", insi.detail), entry("Gravité", insi.severity)),
     member && h("p", {}, `Champ « ${memberSent(member)} » : ${NAME_RULES[rule] ?? `INSi n'accepte pas ${character}`}.`),
+    rpcMessage && h("p", {}, h("code", {}, rpcMessage)),
     incident && h("p", {}, `Numéro d'incident : ${incident}`),
     h("p", { class: "hint" }, AUDIENCES[audience], " ", h("code", {}, reason)),
   ].filter(Boolean);
@@ -474,7 +475,7 @@ function continuation({ trace }, { method, params }) {
     event.preventDefault();
     const traits = { ...params.traits, birthPlaceCode: code.value.trim().toUpperCase() };
     ask({ method, params: { ...params, traits, local: traits, continues: trace.id } });
-  } }, h("label", {}, "Code INSEE du lieu de naissance ", code), h("button", { type: "submit" }, "Poursuivre avec le lieu de naissance"));
+  } }, h("label", {}, "Lieu de naissance, code INSEE ", code), h("button", { type: "submit" }, "Poursuivre avec le lieu de naissance"));
   return again;
 }
 

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.verification import ExtensionPolicy, PolicyBuilder, Store, VerificationError
@@ -81,7 +81,7 @@ def _check_signature(assertion: Any, signature: Any, envelope: Any) -> x509.Cert
         der = signature.findtext(f"{_DSIG}KeyInfo/{_DSIG}X509Data/{_DSIG}X509Certificate") or ""
         certificate = x509.load_der_x509_certificate(base64.b64decode(der, validate=False))
         key = certificate.public_key()
-    except (binascii.Error, ValueError):
+    except (binascii.Error, ValueError, UnsupportedAlgorithm):
         raise Refused("sim_assertion_shape", "signature ou certificat illisible") from None
     if hashlib.sha256(_canonical(_without(assertion, signature))).digest() != digest:
         raise Refused("sim_assertion_digest", "l'Assertion a été modifiée après sa signature")
@@ -97,7 +97,7 @@ def _check_signature(assertion: Any, signature: Any, envelope: Any) -> x509.Cert
 def _check_certificate(certificate: x509.Certificate, ca: Sequence[x509.Certificate], now: datetime) -> None:
     try:
         usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
         raise Refused("sim_assertion_certificate", "le certificat n'a pas d'usage de clé") from None
     if not usage.content_commitment:
         raise Refused("sim_assertion_certificate", "ce n'est pas un certificat de signature (nonRepudiation)")

@@ -148,17 +148,22 @@ class _Door(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.insi, self.mode, self.context = insi, mode, context
         self._connections: set[socket.socket] = set()
-        self._thread = threading.Thread(
-            target=self.serve_forever, name=f"simulated-insi-{mode}", kwargs={"poll_interval": 0.05}
-        )
+        self._thread = threading.Thread(target=self._serve, name=f"simulated-insi-{mode}")
         self._thread.start()
 
     def stop(self) -> None:
-        self.shutdown()
+        """After `insi.stopping`."""
+        with suppress(OSError):
+            socket.create_connection(("127.0.0.1", self.server_port)).close()  # wakes the thread that waits for a call
         self._thread.join()
         for connection in list(self._connections):
             _shut(connection)
         self.server_close()
+
+    def _serve(self) -> None:
+        """As serve_forever, without its wake-ups at idle."""
+        while not self.insi.stopping:
+            self.handle_request()
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """The handshake belongs to the connection's own thread, so that no client holds up the others."""
@@ -210,7 +215,8 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Door
 
     def do_POST(self) -> None:
-        insi, length = self.server.insi, int(self.headers.get("Content-Length") or 0)
+        insi, length_text = self.server.insi, self.headers.get("Content-Length", "")
+        length = int(length_text) if length_text.isdecimal() else 0
         if self.path != "/lps" or not 0 < length <= _MAX_REQUEST:
             self.send_error(404 if self.path != "/lps" else 413)
             return

@@ -86,17 +86,7 @@ class HttpTeleservice:
             )
         except _FAILURES as error:
             raise _failure(error) from None
-        try:
-            body = b""
-            while chunk := response.read(self._max_reply_bytes + 1 - len(body), decode_content=False):
-                body += chunk
-            if len(body) > self._max_reply_bytes:
-                response.close()
-                raise AgentError(Code.INSI_UNREADABLE, f"more than {self._max_reply_bytes} bytes")
-        except _FAILURES as error:
-            response.close()
-            code = Code.INSI_TIMEOUT if isinstance(error, exceptions.TimeoutError) else Code.INSI_UNREADABLE
-            raise AgentError(code, f"reply cut: {type(error).__name__}") from None
+        body = _read(response, self._max_reply_bytes)
         response.release_conn()
         return HttpReply(response.status, body, round((time.monotonic() - started) * 1000))
 
@@ -143,6 +133,22 @@ def _context(endpoint: Endpoint, private_folder: Path | None) -> _Context:
         except (ssl.SSLError, OSError) as error:
             raise AgentError(Code.CERTIFICATE_UNREADABLE, f"client certificate: {type(error).__name__}") from None
     return context
+
+
+def _read(response: urllib3.BaseHTTPResponse, max_bytes: int) -> bytes:
+    """The whole body. The connection is not kept when it is cut short or too large."""
+    body = b""
+    try:
+        while chunk := response.read(max_bytes + 1 - len(body), decode_content=False):
+            body += chunk
+    except _FAILURES as error:
+        response.close()
+        code = Code.INSI_TIMEOUT if isinstance(error, exceptions.TimeoutError) else Code.INSI_UNREADABLE
+        raise AgentError(code, f"reply cut: {type(error).__name__}") from None
+    if len(body) > max_bytes:
+        response.close()
+        raise AgentError(Code.INSI_UNREADABLE, f"more than {max_bytes} bytes")
+    return body
 
 
 _FAILURES = (exceptions.HTTPError, OSError)

@@ -111,7 +111,7 @@ def signed_bytes(seq: int, link: str, at: str) -> bytes:
 
 
 def verify(entries: Iterable[Entry], head: Head | None, authentic: Authentic) -> Verdict:
-    """The first fault of a chain against its head. `entries` is read again when one turns out to be forged."""
+    """The first fault of a chain against its head. `entries` is read again when one may be forged."""
     last: Entry | None = None
     at_head: str | None = None
     lost: Fault | None = None
@@ -126,10 +126,11 @@ def verify(entries: Iterable[Entry], head: Head | None, authentic: Authentic) ->
             lost = Fault(FaultKind.HEAD_LOST, entry.seq)
         last, count = entry, count + 1
     end = last.seq if last else 0
-    if last and not _signed(last, authentic):
+    if lost or (last and not _signed(last, authentic)):
         # Every link holds, so whoever rewrote an entry also recomputed all that follow: the first is the one.
-        first = next((entry.seq for entry in entries if not _signed(entry, authentic)), end)
-        return Verdict(count, Fault(FaultKind.FORGED, first))
+        forged = next((entry.seq for entry in entries if not _signed(entry, authentic)), None)
+        if forged:
+            return Verdict(count, Fault(FaultKind.FORGED, forged))
     if head is None:
         return Verdict(count, Fault(FaultKind.HEAD_MISSING, end) if last else None)
     if not authentic(signed_bytes(head.seq, head.link, head.at), head.signature):
@@ -166,7 +167,7 @@ def _signed(entry: Entry, authentic: Authentic) -> bool:
     return authentic(signed_bytes(entry.seq, entry.link, entry.at), entry.signature)
 
 
-_FAR = 10_000  # entries; how far away we look for the place an entry was moved from
+_FAR = 1_000  # entries; how far away we look for the place an entry was moved from
 
 
 def _intact_elsewhere(entry: Entry, authentic: Authentic) -> bool:

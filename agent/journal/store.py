@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import secrets
+import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -282,8 +283,8 @@ class Journal:
 
     def close(self) -> None:
         """Close the file and let another agent open it."""
-        with self._door() as database:
-            database.close()
+        if self._opened:
+            self._opened.close()
             self._opened = None
 
     # ---------------------------------------------------------------- opening
@@ -395,7 +396,11 @@ class Journal:
         if free >= needed and self._wal_bytes >= needed:
             return
         much = needed + self._room_bytes
+        # Asked first, because a failure halfway would use up the room of the attempts under way.
+        if shutil.disk_usage(self._folder).free < 2 * much:  # in the log and in the file
+            raise AgentError(Code.JOURNAL_FULL, f"{2 * much} bytes are needed")
         with _transaction(database):
+            database.execute("DELETE FROM room")  # of a growth that was cut short
             database.execute("INSERT INTO room VALUES (zeroblob(?))", (much,))
         _checkpoint(database)
         with _transaction(database):
@@ -477,12 +482,12 @@ def _open(folder: Path) -> sqlite3.Connection:
         database.execute("PRAGMA temp_store = MEMORY")
         version = _number(database, "user_version")
         _require(version <= _VERSION, f"written by a newer agent: version {version}")
-        with _transaction(database):
-            if not version:
+        # Nothing is written to a journal that is whole: it can be read on a full disk.
+        if version == 0:
+            with _transaction(database):
                 for statement in _SCHEMA.split(";")[:-1]:
                     database.execute(statement)
                 database.execute(f"PRAGMA user_version = {_VERSION}")
-            database.execute("DELETE FROM room")
     except BaseException:
         database.close()
         raise
@@ -583,7 +588,7 @@ def _read_heads(folder: Path) -> list[Head]:
     heads = []
     for slot in (0, 1):
         try:
-            found = json.loads(_head_file(folder, slot).read_bytes())
+            found = json.loads(_head_file(folder, slot).read_bytes()[:_HEAD_BYTES])
             signature = base64.b64decode(found["signature"])
             heads.append(Head(int(found["seq"]), str(found["link"]), str(found["at"]), signature))
         except (FileNotFoundError, ValueError, KeyError, TypeError, OverflowError, RecursionError):

@@ -6,6 +6,7 @@ for every command that begins so; the exact one, then the longest, wins.
 """
 
 import queue
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from agent.readers.kinds import kind_of
 from agent.readers.ports import Card, Watch
 
 _SELECT = 0xA4
+_HEX = r"((?:[0-9A-Fa-f]{2} *)"  # bytes, with or without blanks between
+_LINE = re.compile(rf"(#) ?(.*)|(ATR) +{_HEX}+)|(=>) *{_HEX}*\*?)|(<=) *{_HEX}{{2,}})|")
 _DEFAULT_DESK = {"Simulateur Vitale 0": "adrun-family", "Simulateur CPS 0": "cpx"}
 
 
@@ -40,31 +43,24 @@ class Transcript:
 
 def parse_transcript(text: str) -> Transcript:
     """Raises config.invalid with the number of the line that is not one of a transcript."""
-    title, atr, selected, command = "", b"", "", None
+    titles, atr, selected, command = [], b"", "", ""
     answers: dict[tuple[str, str], bytes] = {}
     for number, line in enumerate(text.splitlines(), 1):
-        mark, _, rest = line.strip().partition(" ")
-        value = "".join(rest.split()).upper()
-        try:
-            if mark == "#":
-                title = title or rest.strip()
-            elif mark == "ATR":
-                atr = bytes.fromhex(value)
-            elif mark == "=>":
-                bytes.fromhex(value.removesuffix("*"))
-                command = value
-            elif mark == "<=" and command is not None:
-                answer = bytes.fromhex(value)
-                is_select = command[2:4] == f"{_SELECT:02X}"
-                answers["" if is_select or command.endswith("*") else selected, command] = answer
-                selected = command if is_select and _accepted(answer) else selected
-            elif mark:
-                raise ValueError
-        except ValueError:
-            raise AgentError(Code.CONFIG_INVALID, f"transcript line {number}") from None
+        mark, value = _line(line, number)
+        if mark == "#":
+            titles.append(value)
+        elif mark == "ATR":
+            atr = bytes.fromhex(value)
+        elif mark == "=>":
+            command = value
+        elif mark == "<=":
+            answer, is_select = bytes.fromhex(value), command[2:4] == f"{_SELECT:02X}"
+            answers["" if is_select or command.endswith("*") else selected, command] = answer
+            if is_select and _accepted(answer):
+                selected = command
     if not atr:
         raise AgentError(Code.CONFIG_INVALID, "transcript without ATR")
-    return Transcript(title, atr, answers)
+    return Transcript(next(iter(titles), ""), atr, answers)
 
 
 def shipped_cards() -> dict[str, Transcript]:
@@ -75,6 +71,15 @@ def shipped_cards() -> dict[str, Transcript]:
         for file in sorted(folder.iterdir(), key=lambda file: file.name)
         if file.name.endswith(".txt")
     }
+
+
+def _line(line: str, number: int) -> tuple[str, str]:
+    """The mark of a line and what follows; hexadecimal comes without blanks, in upper case."""
+    found = _LINE.fullmatch(line.strip())
+    if not found:
+        raise AgentError(Code.CONFIG_INVALID, f"transcript line {number}")
+    mark, value = [group for group in found.groups() if group is not None] or ("", "")
+    return mark, value if mark == "#" else value.replace(" ", "").upper()
 
 
 class SimulatedReaders:
@@ -129,10 +134,14 @@ class SimulatedReaders:
 
     def watch(self, changed: Callable[[list[ReaderSeen] | None], None]) -> Watch:
         with self._lock:
-            watch = _SimulatedWatch(changed, self._watches.remove)
+            watch = _SimulatedWatch(changed, self._forget)
             self._watches.append(watch)
             watch.put(self._seen())
         return watch
+
+    def _forget(self, watch: "_SimulatedWatch") -> None:
+        with self._lock:
+            self._watches.remove(watch)
 
     def _slot(self, reader: str) -> "_Slot":
         if reader not in self._slots:
@@ -140,7 +149,9 @@ class SimulatedReaders:
         return self._slots[reader]
 
     def _seen(self) -> list[ReaderSeen]:
-        return [ReaderSeen(reader=name, card=slot.card and slot.card.seen) for name, slot in self._slots.items()]
+        return [
+            ReaderSeen(reader=name, card=slot.card.seen if slot.card else None) for name, slot in self._slots.items()
+        ]
 
 
 class _Slot:

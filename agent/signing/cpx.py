@@ -33,7 +33,12 @@ SIGNATURE_LABEL = "Certificat de Signature CPS"
 
 # card type, extension 1.2.250.1.71.1.2.2 -> our kind, NameQualifier of the assertion (insi.md §7.1).
 # Only CPS was seen in a signed message; the others come from the GIE's sample code [guess].
-_KINDS = {0: (CpxKind.CPS, "CPS"), 1: (CpxKind.CPF, "CPF"), 2: (CpxKind.CPE, "CDE-CPE"), 3: (CpxKind.CPA, "CPA")}
+_KINDS: dict[int | None, tuple[CpxKind, str]] = {
+    0: (CpxKind.CPS, "CPS"),
+    1: (CpxKind.CPF, "CPF"),
+    2: (CpxKind.CPE, "CDE-CPE"),
+    3: (CpxKind.CPA, "CPA"),
+}
 _UNKNOWN_KIND = (CpxKind.UNKNOWN, "CPX")
 
 # first octet of extension 1.2.250.1.71.1.2.5: cards 80/00, software certificates 83/03

@@ -19,7 +19,7 @@ from agent.model import PinState
 from agent.pin import Pin, wipe
 from agent.signing.ports import CertificateObject, TokenSeen
 
-READER = "Simulateur CPS 00 00"
+READER = "Simulateur CPS 0"  # as in readers/transcript.py
 PIN = bytes([0x31, 0x32, 0x33, 0x34])
 TRIES = 3
 

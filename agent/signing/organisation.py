@@ -4,13 +4,13 @@ Names: subject CN INSI-MANU or INSI-AUTO, OU = structure identifier (padoa/tlsi-
 support pages, second hand); extension 1.2.250.1.71.1.2.5 tells test from production. insi.md §8.2.
 """
 
-import secrets
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 
@@ -23,7 +23,7 @@ INSI_NAMES = ("INSI-MANU", "INSI-AUTO")
 
 @dataclass(frozen=True)
 class OrganisationCertificate:
-    """An open .p12. The key does not print and leaves only encrypted."""
+    """An open .p12. The key does not print."""
 
     common_name: str
     structure: str  # OU: 1 + FINESS or 3 + SIRET; Emetteur of INSi's context
@@ -32,18 +32,17 @@ class OrganisationCertificate:
     not_after: datetime
     issuer: str  # common name of the issuing CA
     _chain: tuple[x509.Certificate, ...] = field(repr=False)
-    _key: pkcs12.PKCS12PrivateKeyTypes = field(repr=False)
+    _key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey = field(repr=False)
 
-    def client_material(self) -> tuple[bytes, bytes, bytes]:
-        """Chain as PEM (own certificate first), PKCS#8 PEM encrypted under a passphrase of this call, passphrase."""
-        passphrase = secrets.token_hex(32).encode()
-        key = self._key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.BestAvailableEncryption(passphrase),
-        )
-        chain = b"".join(link.public_bytes(serialization.Encoding.PEM) for link in self._chain)
-        return chain, key, passphrase
+    @property
+    def chain_pem(self) -> bytes:
+        """Our own certificate first, then its issuers in the file, without the root."""
+        return b"".join(link.public_bytes(serialization.Encoding.PEM) for link in self._chain)
+
+    @property
+    def key(self) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
+        """For a TLS context, which takes it encrypted."""
+        return self._key
 
 
 def open_p12(path: Path, passphrase: bytes) -> OrganisationCertificate:
@@ -60,7 +59,7 @@ def open_p12(path: Path, passphrase: bytes) -> OrganisationCertificate:
         subject, issuer = (_names(certificate.subject), _names(certificate.issuer)) if certificate else ({}, {})
     except (ValueError, TypeError, x509.InvalidVersion) as error:
         raise AgentError(Code.CERTIFICATE_UNREADABLE, type(error).__name__) from None
-    if key is None or certificate is None:
+    if certificate is None or not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
         raise AgentError(Code.CERTIFICATE_UNREADABLE, "no key with its certificate")
     if subject.get(NameOID.COMMON_NAME) not in INSI_NAMES:
         raise AgentError(Code.CERTIFICATE_NOT_INSI)

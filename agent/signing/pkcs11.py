@@ -5,7 +5,6 @@ worker. Behaviour seen with the Cryptolib CPS 5.2.2 and OpenSC 0.23 on a virtual
 §9); codes are those of PKCS#11 v2.40 §5.1.
 """
 
-import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -22,8 +21,6 @@ from agent.errors import AgentError, Code
 from agent.model import PinState
 from agent.pin import Pin, wipe
 from agent.signing.ports import CertificateObject, TokenSeen
-
-log = logging.getLogger(__name__)
 
 _CODES = {
     PyKCS11.CKR_PIN_INCORRECT: Code.PIN_WRONG,
@@ -58,7 +55,7 @@ _OTHER_MECHANISM = (
 _LOGGED_IN = (PyKCS11.CKS_RO_USER_FUNCTIONS, PyKCS11.CKS_RW_USER_FUNCTIONS)
 _SHA256_DIGEST_INFO = bytes.fromhex("3031300D060960864801650304020105000420")  # RFC 8017 §9.2
 _READ = ("CPS_INFO_PS", "CPS_ACTIVITY_")  # the data objects we have a use for; the others are not read
-_OPENSC_CONF = "app default {\n card_drivers = iasecc;\n}\n"
+_OPENSC_CONF = "app default { card_drivers = iasecc; framework pkcs15 { use_pin_caching = false; } }"
 
 
 @dataclass(frozen=True)
@@ -84,13 +81,7 @@ class Pkcs11Tokens:
                 raise AgentError(Code.MODULE_FAILED, f"{module.name}: {_name(error)}", ckr=_name(error)) from None
 
     def look(self) -> list[TokenSeen]:
-        seen = []
-        for slot, info in self._tokens():
-            try:
-                seen.append(self._seen(slot, info))
-            except PyKCS11Error as error:
-                if _CODES.get(error.value) is not Code.CARD_REMOVED:  # gone while we looked
-                    raise _ours(error) from None
+        seen = [token for slot, info in self._tokens() if (token := self._read(slot, info))]
         if self._ours and self._ours.serial not in [token.serial for token in seen]:
             self.logout()
         return seen
@@ -103,7 +94,7 @@ class Pkcs11Tokens:
             try:
                 session = self._lib.openSession(slot)
             except PyKCS11Error as error:
-                raise _ours(error) from None
+                raise our_error(error) from None
             self._ours = _Session(slot, serial, session)
             status = _c_login(session, code)
         finally:
@@ -114,7 +105,7 @@ class Pkcs11Tokens:
         try:
             return self._seen(slot, self._lib.getTokenInfo(slot))
         except PyKCS11Error as error:
-            raise _ours(error) from None
+            raise self._broken(error) from None
 
     def logout(self) -> None:
         """Both steps: C_Logout alone leaves the module's copy of the code, and handles that are stale."""
@@ -138,10 +129,7 @@ class Pkcs11Tokens:
                 raise AgentError(Code.CPX_SESSION_LOST if lost else Code.CPX_NO_SIGNATURE, "no such private key")
             return _sign(ours.session, keys[0], data)
         except PyKCS11Error as error:
-            known = _ours(error)
-            if known.code in (Code.CPX_SESSION_LOST, Code.CARD_REMOVED):
-                self.logout()
-            raise known from None
+            raise self._broken(error) from None
 
     def close(self) -> None:
         self.logout()
@@ -153,14 +141,14 @@ class Pkcs11Tokens:
         try:
             slots = self._lib.getSlotList(tokenPresent=True)
         except PyKCS11Error as error:
-            raise _ours(error) from None
+            raise our_error(error) from None
         for slot in slots:
             try:
                 info = self._lib.getTokenInfo(slot)
             except PyKCS11Error as error:
                 if error.value in _NOT_OURS:
                     continue
-                raise _ours(error) from None
+                raise our_error(error) from None
             if info.flags & PyKCS11.CKF_TOKEN_INITIALIZED:
                 yield slot, info
 
@@ -169,6 +157,17 @@ class Pkcs11Tokens:
             if _strip(info.serialNumber) == serial:
                 return slot
         raise AgentError(Code.CPX_ABSENT)
+
+    def _read(self, slot: int, info: Any) -> TokenSeen | None:
+        """What a token shows; None if it leaves meanwhile. A dead session is opened anew once: no code needed."""
+        for _ in range(2):
+            try:
+                return self._seen(slot, info)
+            except PyKCS11Error as error:
+                known = self._broken(error)
+                if known.code not in (Code.CPX_SESSION_LOST, Code.CARD_REMOVED):
+                    raise known from None
+        return None
 
     def _seen(self, slot: int, info: Any) -> TokenSeen:
         ours = (
@@ -187,7 +186,7 @@ class Pkcs11Tokens:
                 label=_strip(info.label),
                 serial=_strip(info.serialNumber),
                 model=_strip(info.model),
-                pin_state=_pin_state(info),
+                pin_state=pin_state(info.flags),
                 pin_pad=bool(info.flags & PyKCS11.CKF_PROTECTED_AUTHENTICATION_PATH),
                 logged_in=ours is not None,
                 certificates=tuple(_certificates(session)),
@@ -198,16 +197,34 @@ class Pkcs11Tokens:
                 with suppress(PyKCS11Error):
                     session.closeSession()
 
+    def _broken(self, error: PyKCS11Error) -> AgentError:
+        """The failure in our words; a session that is lost is closed, never repaired: only the person has the code."""
+        known = our_error(error)
+        if known.code in (Code.CPX_SESSION_LOST, Code.CARD_REMOVED):
+            self.logout()
+        return known
+
     def _refusal(self, error: PyKCS11Error, slot: int) -> AgentError:
         """A refused login, with what the flags now say of the tries left."""
-        known = _ours(error)
+        known = our_error(error)
         if known.code is not Code.PIN_WRONG:
             return known
         try:
-            state = _pin_state(self._lib.getTokenInfo(slot))
+            state = pin_state(self._lib.getTokenInfo(slot).flags)
         except PyKCS11Error:
             state = PinState.UNKNOWN
         return AgentError(Code.PIN_LOCKED) if state is PinState.LOCKED else AgentError(Code.PIN_WRONG, pinState=state)
+
+
+def pin_state(flags: int) -> PinState:
+    """What CK_TOKEN_INFO.flags say of the tries left."""
+    return next((state for flag, state in _PIN_STATES if flags & flag), PinState.OK)
+
+
+def our_error(error: PyKCS11Error) -> AgentError:
+    """A CKR in our words. One that we do not know is token.unknown (fact ckr) and keeps its number."""
+    code, raw = _CODES.get(error.value, Code.TOKEN_UNKNOWN), _name(error)
+    return AgentError(code, raw, ckr=raw) if code is Code.TOKEN_UNKNOWN else AgentError(code, raw)
 
 
 def _c_login(session: Any, code: bytearray) -> int:
@@ -268,10 +285,6 @@ def _logged_in(session: Any) -> bool:
         return False
 
 
-def _pin_state(info: Any) -> PinState:
-    return next((state for flag, state in _PIN_STATES if info.flags & flag), PinState.OK)
-
-
 def _decode(text: bytes) -> str:
     return _strip(text.decode("utf-8", errors="replace"))
 
@@ -281,15 +294,6 @@ def _strip(text: str) -> str:
     return text.strip(" \0")
 
 
-def _ours(error: PyKCS11Error) -> AgentError:
-    code = _CODES.get(error.value, Code.TOKEN_UNKNOWN)
-    return (
-        AgentError(code, _name(error), ckr=_name(error))
-        if code is Code.TOKEN_UNKNOWN
-        else AgentError(code, _name(error))
-    )
-
-
 def _name(error: PyKCS11Error) -> str:
     """The raw code, "0x000000E1"; PyKCS11's own codes are negative."""
     return f"{'-' if error.value < 0 else ''}0x{abs(error.value):08X}"
@@ -297,7 +301,10 @@ def _name(error: PyKCS11Error) -> str:
 
 @contextmanager
 def _only_cps_in_opensc(module: Path) -> Iterator[None]:
-    """OpenSC tries all its drivers on every card: 470 commands to a carte Vitale at each look, 0 with this file."""
+    """OpenSC tries every driver on every card: 470 commands to a carte Vitale at each look, none with this file.
+
+    It also keeps the code and sends it again by itself after another program's reset; not with this file.
+    """
     if "opensc" not in module.name or "OPENSC_CONF" in os.environ:
         yield
         return

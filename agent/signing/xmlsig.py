@@ -9,9 +9,11 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import padding as paddings
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256, HashAlgorithm
 from lxml import etree
 from signxml.algorithms import CanonicalizationMethod, DigestAlgorithm, SignatureConstructionMethod, SignatureMethod
@@ -34,7 +36,7 @@ class SignedAssertion:
     issued_at: datetime
 
     def xml_bytes(self) -> bytes:
-        """UTF-8, without declaration. A UTF-8 envelope that carries the assertion unharmed contains these very bytes."""
+        """UTF-8, no declaration. A UTF-8 envelope that carries the assertion unharmed contains these very bytes."""
         return self._bytes
 
     def element(self) -> etree._Element:
@@ -58,10 +60,10 @@ def sign(assertion: etree._Element, certificate_der: bytes, rsa_sign: Callable[[
         digest_algorithm=DigestAlgorithm.SHA256,
         c14n_algorithm=CanonicalizationMethod.EXCLUSIVE_XML_CANONICALIZATION_1_0,
     )
-    signer.namespaces = {None: _DSIG[1:-1]}
+    signer.namespaces = {None: _DSIG[1:-1]}  # type: ignore[dict-item]  # None is lxml's default namespace
     root = signer.sign(
         deepcopy(assertion),
-        key=_CardKey(rsa_sign),
+        key=cast(RSAPrivateKey, _CardKey(rsa_sign)),  # signxml only calls its sign()
         cert=[certificate],
         reference_uri=f"#{assertion.get('ID')}",
         id_attribute="ID",
@@ -93,7 +95,7 @@ def _check(out: bytes, certificate: x509.Certificate, assertion_id: str) -> None
         )
     except (SignXMLException, ValueError, TypeError) as error:
         raise AgentError(Code.SIGNATURE_INVALID, type(error).__name__) from None
-    if verified.signed_xml is None or verified.signed_xml.get("ID") != assertion_id:
+    if isinstance(verified, list) or verified.signed_xml is None or verified.signed_xml.get("ID") != assertion_id:
         raise AgentError(Code.SIGNATURE_INVALID, "another element is signed")
 
 

@@ -40,7 +40,7 @@ class TrayHandle:
     def __init__(self, pystray: Any, view: TrayView, actions: Mapping[Action, Callable[[], None]]) -> None:
         self._pystray = pystray
         self._actions = actions
-        self._icon = pystray.Icon("insi-agent", _picture(view), view.title, self._menu(view))
+        self._icon = pystray.Icon("insi-agent", _picture(view), self._title(view), self._menu(view))
         self._on_screen = threading.Event()
         # pystray's setters wait for its loop, for ever once that has ended: only the thread below calls them.
         self._views: queue.SimpleQueue[TrayView | None] = queue.SimpleQueue()
@@ -76,11 +76,16 @@ class TrayHandle:
         try:
             while (view := self._views.get()) is not None:
                 self._icon.icon = _picture(view)
-                self._icon.title = view.title
+                self._icon.title = self._title(view)
                 self._icon.menu = self._menu(view)
             self._icon.stop()
         except Exception as error:  # noqa: BLE001  (as in run)
             log.info("the tray icon is out of reach: %s", type(error).__name__)
+
+    def _title(self, view: TrayView) -> str:
+        if self._pystray.Icon.HAS_MENU:
+            return view.title
+        return view.title.encode("latin-1", "replace").decode("latin-1")  # python-xlib's names take nothing else
 
     def _menu(self, view: TrayView) -> Any:
         """Lines that only inform are greyed; the first that does something is what a click on the icon does."""

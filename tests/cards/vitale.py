@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.cards.vpcd import Pulled, serve
 
-VITALE_2 = "3B75130000" "4409EA9000"
+VITALE_2 = "3B751300004409EA9000"
 CPS3 = "3BAC00402A001225006480000310009000"
 DURAND = "DURAND,HÉLÈNE,19841231;DURAND,LÉO,20150201"
 NIRS = "284127645108993"
@@ -50,7 +50,9 @@ class Vitale:
 
     @property
     def atr(self) -> bytes:
-        return b"" if self._options.mute else bytes.fromhex(self._options.atr)
+        """A mute card says nothing when it is powered; the presence poll, asked the same way, must find it."""
+        mute, self._powered = self._options.mute and self._powered, False
+        return b"" if mute else bytes.fromhex(self._options.atr)
 
     def load(self, holders: str, numbers: str) -> None:
         padding = bytes(self._options.padding)
@@ -59,6 +61,7 @@ class Vitale:
     def reset(self) -> None:
         self._selected = ""
         self._pending = b""
+        self._powered = True
 
     def apdu(self, command: bytes) -> bytes:
         self._apdus += 1
@@ -102,7 +105,7 @@ def main() -> None:
     arguments.add_argument("--exact", action="store_true", help="READ BINARY answers 6Cxx to another length")
     arguments.add_argument("--padding", type=int, default=0, help="zero bytes after the last template")
     arguments.add_argument("--protected", action="store_true", help="READ BINARY answers 6982")
-    arguments.add_argument("--mute", action="store_true", help="no ATR")
+    arguments.add_argument("--mute", action="store_true", help="no ATR when powered")
     arguments.add_argument("--foreign", action="store_true", help="knows no command of a Vitale")
     arguments.add_argument("--pull-at", type=int, default=0, help="leave instead of answering this APDU")
     options = arguments.parse_args()

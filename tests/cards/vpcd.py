@@ -5,6 +5,7 @@ big-endian length and a body; one byte is power off (0), power on (1), reset (2)
 also the presence poll every 400 ms), anything else is an APDU.
 """
 
+import contextlib
 import json
 import socket
 import sys
@@ -55,10 +56,8 @@ class Insertion:
         return self._seen.wait(_SEEN_S)
 
     def remove(self) -> None:
-        try:
+        with contextlib.suppress(OSError):  # pulled already, or pcscd ended
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # pulled already, or pcscd ended
         self._thread.join()
 
     def _serve(self) -> None:

@@ -1,6 +1,8 @@
 """A simulated INSi on the loopback, with the keys of its world made once."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -95,9 +97,7 @@ def assertion(
     return sign(unsigned, card.der, lambda data: card.key.sign(data, padding.PKCS1v15(), SHA256())).element()
 
 
-def ask(
-    network: HttpTeleservice, mode: AuthMode, query: Query, *, signed: Any | None = None, lps: Lps = LPS
-) -> Answer:
+def ask(network: HttpTeleservice, mode: AuthMode, query: Query, *, signed: Any | None = None, lps: Lps = LPS) -> Answer:
     """One attempt, from query to answer."""
     envelope = build(query, lps=lps, emitter="EMETTEUR", assertion=signed, ids=Ids.fresh(), at=datetime.now(UTC))
     return read_answer(network.post(mode, envelope.action, envelope.body))
@@ -132,3 +132,30 @@ def traits(birth_name: str, given_names: str, sex: str, birth_date: str, place: 
             "birthPlaceCode": place,
         }
     )
+
+
+_watchers: list[Callable[[str, tuple[Any, ...]], None]] = []
+
+
+def _audit(event: str, details: tuple[Any, ...]) -> None:
+    for watcher in _watchers:
+        watcher(event, details)
+
+
+sys.addaudithook(_audit)  # Python has no way to remove one
+
+
+@contextmanager
+def audited(prefix: str, look: Callable[[str, tuple[Any, ...]], Any] = lambda event, _: event) -> Iterator[list[Any]]:
+    """What `look` saw of each of the interpreter's events that begin with `prefix`, as they happen."""
+    seen: list[Any] = []
+
+    def watcher(event: str, details: tuple[Any, ...]) -> None:
+        if event.startswith(prefix):
+            seen.append(look(event, details))
+
+    _watchers.append(watcher)
+    try:
+        yield seen
+    finally:
+        _watchers.remove(watcher)

@@ -90,15 +90,20 @@ def test_a_character_without_equivalent_is_refused_by_its_name_and_the_value_is_
     assert text not in str(refused.value)
 
 
+def sent_as(text: str) -> str | Code:
+    """The name as it would travel, or our code; any other exception is a bug."""
+    try:
+        return names.given_name(text, 0)
+    except AgentError as refused:
+        return refused.code
+
+
 @given(st.text(max_size=40))
 def test_any_text_gives_a_name_of_the_alphabet_or_a_refusal(text: str) -> None:
-    try:
-        sent = names.given_name(text, 0)
-    except AgentError as refused:
-        assert refused.code is Code.TRAITS_REFUSED
-    else:
-        assert set(sent) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZ '-")
-        assert names.given_name(sent, 0) == sent
+    sent = sent_as(text)
+
+    assert sent is Code.TRAITS_REFUSED or set(sent) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZ '-")
+    assert sent is Code.TRAITS_REFUSED or sent_as(sent) == sent  # written once, it stays
 
 
 @pytest.mark.parametrize(

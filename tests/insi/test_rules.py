@@ -82,7 +82,13 @@ def test_an_oid_of_no_table_is_said() -> None:
 
 @pytest.mark.parametrize(
     ("on_card", "reasons"),
-    [("LAURENT", []), ("Laurent Marie", []), ("MARIE", ["rank.assumed"]), ("", ["rank.assumed"]), (None, ["rank.assumed"])],
+    [
+        ("LAURENT", []),
+        ("Laurent Marie", []),
+        ("MARIE", ["rank.assumed"]),
+        ("", ["rank.assumed"]),
+        (None, ["rank.assumed"]),
+    ],
 )
 def test_with_an_assumed_rank_the_card_s_given_names_must_begin_the_list(
     on_card: str | None, reasons: list[str]

@@ -76,7 +76,9 @@ def test_the_step_after_several_may_be_the_next_given_name() -> None:
 @pytest.mark.parametrize("given_names", ["A", "A,B", "A,B,C,D"])
 def test_the_birth_place_travels_in_the_last_attempt_alone(after_several: str, given_names: str) -> None:
     """S102: never in a first attempt."""
-    ladder = steps(traits("NOM", given_names, "F", "1950-00-00", "2A004"), "join" if after_several == "join" else "next")
+    ladder = steps(
+        traits("NOM", given_names, "F", "1950-00-00", "2A004"), "join" if after_several == "join" else "next"
+    )
 
     assert [step.birth_place_code for step in ladder.steps[:-1]] == [None] * (len(ladder.steps) - 1)
     assert ladder.steps[-1].birth_place_code == "2A004"

@@ -37,7 +37,7 @@ class Desktop:
             "XDG_CONFIG_HOME": self._home.name,
             "XDG_CACHE_HOME": self._home.name,
             "XAUTHORITY": "",
-            "LC_ALL": "C.UTF-8",  # xdotool finds no accent in a title otherwise
+            "LC_ALL": "C.UTF-8",  # xdotool types accents
         }
 
     def __enter__(self) -> "Desktop":
@@ -85,7 +85,7 @@ class Desktop:
         return self.windows(title)[0]
 
     def windows(self, title: str) -> list[str]:
-        """The ids of the windows on screen with this title now."""
+        """The ids of the windows on screen whose title matches now, as a regular expression of plain ASCII."""
         return self._run("xdotool", "search", "--onlyvisible", "--name", title).split()
 
     def focused(self, title: str) -> str:
@@ -93,10 +93,6 @@ class Desktop:
         window = self.window(title)
         until(lambda: self._run("xdotool", "getactivewindow").strip() == window, f"{title!r} has the keyboard")
         return window
-
-    def pid_of(self, window: str) -> int:
-        """The process that says it owns this window."""
-        return int(self._run("xdotool", "getwindowpid", window))
 
     def above_all(self, window: str) -> bool:
         """Whether the window manager keeps this window above the others."""
@@ -115,7 +111,16 @@ class Desktop:
         reading, writing = os.pipe()
         try:
             self._start(
-                "Xvfb", "-displayfd", str(writing), "-screen", "0", "1024x768x24", "-nolisten", "tcp", give=writing
+                "Xvfb",
+                "-displayfd",
+                str(writing),
+                "-screen",
+                "0",
+                "1024x768x24",
+                "-noreset",
+                "-nolisten",
+                "tcp",
+                give=writing,
             )
         finally:
             os.close(writing)

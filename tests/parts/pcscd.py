@@ -109,7 +109,9 @@ class Pcscd:
         driver = next(iter(sorted(_DRIVERS.glob("**/libifdvpcd.so"))), None)
         assert pcscd, "pcscd is missing: apt-get install pcscd"
         assert driver, f"vpcd is missing: apt-get install vsmartcard-vpcd (no libifdvpcd.so below {_DRIVERS})"
-        assert shutil.which("unshare") and shutil.which("setpriv"), "unshare or setpriv is missing: apt-get install util-linux"
+        assert shutil.which("unshare") and shutil.which("setpriv"), (
+            "unshare or setpriv is missing: apt-get install util-linux"
+        )
         self._program = pcscd
         for name in ("conf", "no-drivers"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
@@ -125,7 +127,8 @@ class Pcscd:
     def _start(self) -> None:
         as_root = os.geteuid() == 0
         script = (
-            'mount --bind "$1" "$2" && mount --bind "$3" /run && exec setpriv --pdeathsig KILL "$4" --foreground --config "$5"'
+            'mount --bind "$1" "$2" && mount --bind "$3" /run '
+            '&& exec setpriv --pdeathsig KILL "$4" --foreground --config "$5"'
         )
         places = [self._folder / "no-drivers", _DRIVERS, self._run, self._program, self._folder / "conf"]
         with (self._folder / "pcscd.log").open("ab") as log:
@@ -166,7 +169,7 @@ def _run_folder() -> Path:
 def _free_ports() -> int:
     """A port of 20000 to 32000 (below the ephemeral ones) that is free together with the next."""
     for _ in range(200):
-        port = random.randrange(20000, 32000, _SLOTS)
+        port = random.randrange(20000, 32000, _SLOTS)  # noqa: S311  (a port, no secret)
         if all(_is_free(port + slot) for slot in range(_SLOTS)):
             return port
     raise AssertionError("no free port between 20000 and 32000")

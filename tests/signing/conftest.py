@@ -85,6 +85,11 @@ def desk(readers: Pcscd, opensc: Path, state: Path) -> Callable[..., AbstractCon
     return opened
 
 
+def typed_into(code: bytearray) -> Pin:
+    """What the PIN window would hand over, in a buffer that the test can look at afterwards."""
+    return Pin(code)
+
+
 def typed(code: str) -> Pin:
     """What the PIN window would hand over."""
     return Pin(bytearray(code.encode()))

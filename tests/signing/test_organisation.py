@@ -1,6 +1,5 @@
 """The organisation's certificate, opened and handed to TLS."""
 
-import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -111,22 +110,12 @@ def test_an_expired_certificate_is_refused(file: Path) -> None:
     assert refusal(certificate, Environment.TEST, certificate.not_after + timedelta(1)) is Code.CERTIFICATE_EXPIRED
 
 
-def test_its_key_leaves_only_encrypted_and_tls_takes_it(file: Path, tmp_path: Path) -> None:
-    chain, key, passphrase = open_p12(file, PASSPHRASE).client_material()
-    (tmp_path / "chain.pem").write_bytes(chain)
-    (tmp_path / "key.pem").write_bytes(key)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-    context.load_cert_chain(tmp_path / "chain.pem", tmp_path / "key.pem", passphrase)
-
-    assert key.startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
-    assert len(x509.load_pem_x509_certificates(chain)) == 1  # the file's root stays at home
-
-
-def test_each_load_has_its_own_passphrase(file: Path) -> None:
+def test_its_chain_ends_before_the_root_and_its_key_belongs_to_it(file: Path) -> None:
     certificate = open_p12(file, PASSPHRASE)
 
-    assert certificate.client_material()[2] != certificate.client_material()[2]
+    chain = x509.load_pem_x509_certificates(certificate.chain_pem)
+    assert len(chain) == 1  # the file's root stays at home
+    assert chain[0].public_key() == certificate.key.public_key()
     assert "PRIVATE" not in repr(certificate)
 
 

@@ -48,7 +48,9 @@ def test_troubles_come_first_in_the_words_of_the_catalogue():
 
     first, second = (CATALOGUE[code] for code in troubles)
     assert Icon.TROUBLE == view.icon
-    assert [first.title.fr, first.action.fr, second.title.fr, second.action.fr] == [line.text for line in view.menu[1:5]]
+    assert [first.title.fr, first.action.fr, second.title.fr, second.action.fr] == [
+        line.text for line in view.menu[1:5]
+    ]
 
 
 def test_the_demo_is_offered_only_while_it_runs():

@@ -108,7 +108,12 @@ class PinWindow:
         refuse.pack(side="right")
         for key in ("<Return>", "<KP_Enter>"):
             refuse.bind(key, self._refuse_by_key)
-        self._first = self._consent if page.consent else self._entry if page.typed_here else refuse
+        # Never the button that accepts. With a pin-pad the window itself: Return must not cancel.
+        self._first: tk.Misc = self._window if page.accept else refuse
+        if page.typed_here:
+            self._first = self._entry
+        if page.consent:
+            self._first = self._consent
 
     def _place(self) -> None:
         """Centred on the screen where the pointer is. Tk sees several screens as one wide screen."""

@@ -1,0 +1,431 @@
+"""The journal on a real disk: what was acknowledged is there, what was tampered with is found."""
+
+import json
+import logging
+import sqlite3
+import stat
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent.errors import AgentError, Code
+from agent.identity import Identity
+from agent.journal.chain import Entry, Fault, FaultKind, Verdict, link_of, sha256
+from agent.journal.store import mounted_network
+
+from .making import NOW, ORIGIN, REPLY, found, intent, journal, not_found, whole
+
+
+def tampered(folder: Path, *statements: str) -> None:
+    """What somebody with access to the file, and without the key, can do."""
+    database = sqlite3.connect(folder / "journal.sqlite")
+    for statement in statements:
+        database.execute(statement)
+    database.commit()
+    database.close()
+
+
+def six_entries(folder: Path) -> None:
+    own = journal(folder)
+    whole(own, "trace-1")
+    whole(own, "trace-2")
+    own.close()
+
+
+def judged(folder: Path) -> Verdict:
+    own = journal(folder)
+    verdict = own.verify()
+    own.close()
+    return verdict
+
+
+def test_an_operation_is_given_back_as_it_was_told(tmp_path):
+    own = journal(tmp_path)
+    first = own.intend(intent(attempt=1, client_ref="ref-1"))
+    own.conclude(first, not_found())
+    second = own.intend(intent(attempt=2, client_ref="ref-1"))
+    own.conclude(second, found())
+    own.finish("trace-1", NOW, lambda _seq, _previous: b'{"outcome":"found"}')
+
+    trace = own.trace("trace-1", ORIGIN)
+
+    assert trace is not None
+    assert [1, 2] == [attempt.attempt for attempt in trace.attempts]
+    assert [first, second] == [attempt.intended for attempt in trace.attempts]
+    assert ["uuid:trace-1-1", "uuid:trace-1-2"] == [attempt.clear["messageId"] for attempt in trace.attempts]
+    assert ["01", "00"] == [attempt.outcome["code"] for attempt in trace.attempts if attempt.outcome]
+    assert sha256(REPLY) == trace.attempts[0].outcome["responseSha256"]
+    assert ("ref-1", "2025-03-04T05:06:07.089Z") == (trace.client_ref, trace.at)
+    assert b'{"traits":{"birthName":"TESTEUSE"}}' == trace.params
+    assert b'{"outcome":"found"}' == trace.result
+    own.close()
+
+
+def test_the_exact_reply_is_kept_for_a_00_and_for_nothing_else(tmp_path):
+    """S077: the return and the image of the return."""
+    own = journal(tmp_path)
+    own.conclude(own.intend(intent("trace-1")), found())
+    own.conclude(own.intend(intent("trace-2")), not_found())
+
+    assert REPLY == own.image("trace-1", ORIGIN)
+    assert own.image("trace-2", ORIGIN) is None
+    own.close()
+
+
+def test_another_origin_s_trace_is_answered_as_an_unknown_one(tmp_path):
+    own = journal(tmp_path)
+    whole(own, "trace-1")
+
+    assert own.trace("trace-1", "https://autre.example") is None
+    assert own.image("trace-1", "https://autre.example") is None
+    assert own.trace("nothing", ORIGIN) is None
+    assert [] == own.traces("https://autre.example")
+    own.close()
+
+
+def test_traces_are_listed_newest_first_and_paged(tmp_path):
+    own = journal(tmp_path)
+    for number in range(5):
+        whole(own, f"trace-{number}")
+
+    page = own.traces(ORIGIN, limit=2)
+    rest = own.traces(ORIGIN, before=page[-1].attempts[0].intended.seq)
+
+    assert ["trace-4", "trace-3"] == [trace.trace_id for trace in page]
+    assert ["trace-2", "trace-1", "trace-0"] == [trace.trace_id for trace in rest]
+    own.close()
+
+
+def test_a_client_ref_finds_the_origin_s_own_operation_of_the_last_minutes(tmp_path):
+    own = journal(tmp_path)
+    own.intend(intent("trace-1", client_ref="ref-1"))
+    own.intend(intent("trace-2", client_ref="ref-1", origin="https://autre.example"))
+
+    hit = own.by_client_ref(ORIGIN, "ref-1", NOW - timedelta(minutes=10))
+
+    assert hit is not None and hit.trace_id == "trace-1"
+    assert own.by_client_ref(ORIGIN, "ref-1", NOW + timedelta(milliseconds=1)) is None
+    assert own.by_client_ref(ORIGIN, "ref-2", NOW - timedelta(minutes=10)) is None
+    own.close()
+
+
+def test_a_result_can_tell_its_own_place_and_commits_to_all_before_it(tmp_path):
+    own = journal(tmp_path)
+    outcome = own.conclude(own.intend(intent()), found())
+
+    link = own.finish("trace-1", NOW, lambda seq, previous: json.dumps([seq, previous]).encode())
+
+    assert [link.seq, outcome.link] == json.loads(own.trace("trace-1", ORIGIN).result)
+    own.close()
+
+
+def test_an_attempt_is_concluded_once(tmp_path):
+    own = journal(tmp_path)
+    intended = own.intend(intent())
+    own.conclude(intended, found())
+
+    with pytest.raises(ValueError, match="once"):
+        own.conclude(intended, not_found())
+
+    assert Verdict(2) == own.verify()
+    own.close()
+
+
+def test_an_attempt_cut_short_is_known_after_the_next_start_and_can_be_concluded(tmp_path):
+    own = journal(tmp_path)
+    intended = own.intend(intent())
+    own.close()
+
+    own = journal(tmp_path)
+    (cut,) = own.unfinished()
+    assert (intended, "trace-1", 1, ORIGIN) == (cut.intended, cut.trace_id, cut.attempt, cut.origin)
+    own.conclude(cut.intended, not_found())
+
+    assert [] == own.unfinished()
+    assert Verdict(2) == own.verify()
+    own.close()
+
+
+def test_what_was_written_is_read_by_the_next_agent_and_continued(tmp_path):
+    six_entries(tmp_path)
+    own = journal(tmp_path)
+    whole(own, "trace-3")
+
+    assert Verdict(9) == own.verify()
+    assert own.trace("trace-1", ORIGIN).result == b'{"outcome":"found"}'
+    own.close()
+
+
+def test_names_and_numbers_are_in_the_personal_part_alone(tmp_path):
+    six_entries(tmp_path)
+
+    database = sqlite3.connect(tmp_path / "journal.sqlite")
+    clear = b"".join(row[0] for row in database.execute("SELECT clear FROM entry"))
+    personal = b"".join(row[0] for row in database.execute("SELECT personal FROM entry WHERE personal NOT NULL"))
+    database.close()
+
+    for told in (b"TESTEUSE", b"899700000001", b"1invente", b"accueil-3", b"poste"):
+        assert told not in clear
+        assert told in personal
+
+
+def test_erasing_a_personal_part_leaves_nothing_to_guess_it_from(tmp_path):
+    """A digest of a name alone could be found by trying all names: the salt leaves with the part."""
+    own = journal(tmp_path)
+    whole(own, "trace-1", b"the same")
+    whole(own, "trace-2", b"the same")
+    own.close()
+
+    database = sqlite3.connect(tmp_path / "journal.sqlite")
+    kept = [row[0] for row in database.execute("SELECT personal_sha256 FROM entry WHERE kind = 'result'")]
+    database.execute("UPDATE entry SET personal = NULL, erased_at = '2035-01-01T00:00:00.000Z'")
+    database.commit()
+    database.close()
+
+    own = journal(tmp_path)
+    assert 2 == len(set(kept)) and sha256(b"the same") not in kept
+    assert Verdict(6) == own.verify()
+    assert (None, None) == (own.trace("trace-1", ORIGIN).result, own.image("trace-1", ORIGIN))
+    assert "00" == own.trace("trace-1", ORIGIN).attempts[0].outcome["code"]
+    own.close()
+
+
+def test_any_bytes_of_a_request_come_through(tmp_path):
+    own = journal(tmp_path)
+    own.intend(intent(request=bytes(range(256))))
+
+    assert Verdict(1) == own.verify()
+    own.close()
+
+
+def test_folder_and_files_are_this_user_s_alone(tmp_path):
+    folder = tmp_path / "new" / "journal"
+    own = journal(folder)
+    whole(own, "trace-1")
+
+    assert 0o700 == stat.S_IMODE(folder.stat().st_mode)
+    assert {"journal.sqlite", "journal.sqlite-wal", "head-0.json", "head-1.json"} == {
+        file.name for file in folder.iterdir()
+    }
+    assert {0o600} == {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
+    own.close()
+
+
+def test_a_second_agent_on_the_same_journal_is_refused(tmp_path):
+    own = journal(tmp_path)
+    own.intend(intent())
+
+    with pytest.raises(AgentError) as refused:
+        journal(tmp_path).intend(intent("trace-2"))
+
+    assert Code.JOURNAL_UNAVAILABLE == refused.value.code
+    own.close()
+    assert Verdict(1) == judged(tmp_path)
+
+
+def test_a_folder_that_cannot_be_is_said_and_nothing_is_intended(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+
+    with pytest.raises(AgentError) as refused:
+        journal(tmp_path / "file").intend(intent())
+
+    assert Code.JOURNAL_UNAVAILABLE == refused.value.code
+
+
+def test_a_file_that_is_no_journal_is_said(tmp_path):
+    (tmp_path / "journal.sqlite").write_bytes(b"not a database, but long enough to be looked at" * 100)
+
+    with pytest.raises(AgentError) as refused:
+        journal(tmp_path).verify()
+
+    assert Code.JOURNAL_UNAVAILABLE == refused.value.code
+
+
+def test_a_journal_of_a_newer_agent_is_left_alone(tmp_path):
+    six_entries(tmp_path)
+    tampered(tmp_path, "PRAGMA user_version = 2")
+
+    with pytest.raises(AgentError) as refused:
+        journal(tmp_path).intend(intent())
+
+    assert "newer" in refused.value.detail
+
+
+# ---------------------------------------------------------------- tampering
+
+
+@pytest.mark.parametrize(
+    ("statements", "fault"),
+    [
+        (["UPDATE entry SET origin = 'https://autre.example' WHERE seq = 2"], Fault(FaultKind.CHANGED, 2)),
+        (["UPDATE entry SET at = '2024-01-01T00:00:00.000Z' WHERE seq = 6"], Fault(FaultKind.CHANGED, 6)),
+        (["UPDATE entry SET clear = x'7b7d' WHERE seq = 4"], Fault(FaultKind.PART_CHANGED, 4)),
+        (["UPDATE entry SET clear = x'ff' || clear WHERE seq = 4"], Fault(FaultKind.PART_CHANGED, 4)),
+        (["UPDATE entry SET personal = substr(personal, 1, 20) WHERE seq = 5"], Fault(FaultKind.PART_CHANGED, 5)),
+        (["UPDATE entry SET personal = NULL WHERE seq = 3"], Fault(FaultKind.PART_CHANGED, 3)),
+        (["DELETE FROM entry WHERE seq = 3"], Fault(FaultKind.MISSING, 3)),
+        (["DELETE FROM entry WHERE seq = 1"], Fault(FaultKind.MISSING, 1)),
+        (["DELETE FROM entry WHERE seq > 4"], Fault(FaultKind.SHORTENED, 5)),
+        (["DELETE FROM entry"], Fault(FaultKind.SHORTENED, 1)),
+        (
+            [
+                "UPDATE entry SET seq = 99 WHERE seq = 2",
+                "UPDATE entry SET seq = 2 WHERE seq = 5",
+                "UPDATE entry SET seq = 5 WHERE seq = 99",
+            ],
+            Fault(FaultKind.REORDERED, 2),
+        ),
+    ],
+)  # fmt: skip
+def test_tampering_is_found_and_located(tmp_path, statements, fault):
+    six_entries(tmp_path)
+    tampered(tmp_path, *statements)
+
+    assert fault == judged(tmp_path).fault
+
+
+def test_a_tail_that_was_cut_stays_visible_however_long_the_journal_goes_on(tmp_path):
+    six_entries(tmp_path)
+    tampered(tmp_path, "DELETE FROM entry WHERE seq > 4")
+
+    own = journal(tmp_path)
+    whole(own, "trace-3")
+
+    assert Verdict(4, Fault(FaultKind.MISSING, 5)) == own.verify()
+    own.close()
+
+
+def test_heads_taken_away_are_noted_in_the_chain_and_in_the_log(tmp_path, caplog):
+    six_entries(tmp_path)
+    tampered(tmp_path, "DELETE FROM entry WHERE seq > 4")
+    for slot in (0, 1):
+        (tmp_path / f"head-{slot}.json").unlink()
+
+    with caplog.at_level(logging.ERROR):
+        verdict = judged(tmp_path)
+
+    assert Verdict(5, Fault(FaultKind.HEAD_LOST, 5)) == verdict
+    assert "no valid head" in caplog.text
+
+
+def test_another_key_does_not_pass_for_ours(tmp_path):
+    six_entries(tmp_path)
+    other = journal(tmp_path, key=Identity.create())
+
+    assert Fault(FaultKind.FORGED, 1) == other.verify().fault
+    other.close()
+
+
+def test_entries_recomputed_without_the_key_are_located_even_with_the_heads_gone(tmp_path):
+    six_entries(tmp_path)
+    database = sqlite3.connect(tmp_path / "journal.sqlite")
+    entries = [Entry(*row) for row in database.execute("SELECT * FROM entry ORDER BY seq")]
+    previous = entries[2].link
+    for entry in entries[3:]:
+        moved = replace(entry, at="2020-01-01T00:00:00.000Z", previous=previous)
+        previous = link_of(moved)
+        change = (moved.at, moved.previous, previous, moved.seq)
+        database.execute("UPDATE entry SET at = ?, previous = ?, link = ? WHERE seq = ?", change)
+    database.commit()
+    database.close()
+
+    for slot in (0, 1):
+        (tmp_path / f"head-{slot}.json").unlink()
+
+    assert Fault(FaultKind.FORGED, 4) == judged(tmp_path).fault
+
+
+def test_a_head_half_written_leaves_the_one_before(tmp_path):
+    six_entries(tmp_path)
+    newest = tmp_path / "head-0.json"  # of entry 6
+    newest.write_bytes(newest.read_bytes()[:40])
+
+    assert Verdict(6) == judged(tmp_path)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@given(st.one_of(st.binary(max_size=200), st.sampled_from([b"[" * 5000, b'{"seq": Infinity}', b'{"seq": 1e999}'])))
+def test_whatever_the_head_files_hold_the_journal_opens_and_judges(tmp_path, content):
+    folder = tmp_path / "journal"
+    six_entries(folder)
+    for slot in (0, 1):
+        (folder / f"head-{slot}.json").write_bytes(content)
+
+    assert FaultKind.HEAD_LOST == judged(folder).fault.kind
+    for file in folder.iterdir():
+        file.unlink()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(place=st.floats(0, 0.999), change=st.integers(1, 255))
+def test_a_byte_changed_anywhere_in_the_file_gives_a_verdict_or_a_code(tmp_path, place, change):
+    file = tmp_path / "journal.sqlite"
+    if not (tmp_path / "whole").exists():
+        six_entries(tmp_path)
+        file.rename(tmp_path / "whole")
+    content = bytearray((tmp_path / "whole").read_bytes())
+    content[int(place * len(content))] ^= change
+    file.write_bytes(content)
+
+    own = journal(tmp_path)
+    codes = []
+    for call in (own.verify, lambda: own.trace("trace-1", ORIGIN), lambda: own.image("trace-2", ORIGIN)):
+        try:
+            call()
+        except AgentError as error:
+            codes.append(error.code)
+    own.close()
+
+    assert set(codes) <= {Code.JOURNAL_UNAVAILABLE}
+
+
+def test_a_page_that_cannot_be_read_is_located(tmp_path):
+    own = journal(tmp_path)
+    for number in range(30):
+        whole(own, f"trace-{number}")
+    own.close()
+    file = tmp_path / "journal.sqlite"
+    content = bytearray(file.read_bytes())
+    place = content.rindex(b"WS_INS2")  # a leaf of the entries
+    page = place - place % 4096
+    content[page : page + 4096] = b"\xff" * 4096
+    file.write_bytes(content)
+
+    verdict = judged(tmp_path)
+
+    assert FaultKind.UNREADABLE == verdict.fault.kind
+    assert verdict.entries + 1 == verdict.fault.seq
+
+
+# ---------------------------------------------------------------- where it may be
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind"),
+    [
+        ("/home/a/.local/share", None),
+        ("/home/net/b", "nfs4"),
+        ("/home/net/local/b", None),
+        ("/mnt/with space/x", "cifs"),
+        ("/mnt/ssh", "fuse.sshfs"),
+        ("/mnt/sshother", None),
+        ("/over", "nfs"),
+    ],
+)
+def test_a_network_folder_is_known_by_its_mount(folder, kind):
+    """proc(5): device, mount point with octal escapes, type, options; a later mount covers an earlier one."""
+    mounts = """\
+/dev/sda1 / ext4 rw 0 0
+server:/home /home/net nfs4 rw 0 0
+/dev/sdb1 /home/net/local xfs rw 0 0
+//server/share /mnt/with\\040space cifs rw 0 0
+me@host: /mnt/ssh fuse.sshfs rw 0 0
+/dev/sdc1 /over ext4 rw 0 0
+server:/over /over nfs rw 0 0
+garbage
+"""
+    assert kind == mounted_network(Path(folder), mounts)

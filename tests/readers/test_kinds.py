@@ -1,0 +1,56 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.model import CardKind
+from agent.readers.kinds import kind_of
+
+KNOWN = [
+    ("3B 75 13 00 00 43 09 EA 90 00", CardKind.VITALE_2),
+    ("3B 75 13 00 00 44 09 EA 90 00", CardKind.VITALE_2),
+    ("3B 75 13 00 00 45 09 EA 90 00", CardKind.VITALE_2),
+    ("3B 75 13 00 00 45 09 FA 90 00", CardKind.VITALE_2),
+    ("3B 75 13 00 00 46 09 EA 90 00", CardKind.VITALE_2),
+    ("3B 75 13 00 00 49 09 EA 90 00", CardKind.VITALE_2),
+    ("3F 65 25 00 22 09 69 90 00", CardKind.VITALE_1),
+    ("3F 65 25 00 2C 09 F9 90 00", CardKind.VITALE_1),
+    ("3F 65 25 00 52 09 6A 90 00", CardKind.VITALE_1),
+    ("3F 65 25 00 A3 09 6A 90 00", CardKind.VITALE_1),
+    ("3F 65 25 00 A4 09 6A 90 00", CardKind.VITALE_1),
+    ("3B AC 00 40 2A 00 12 25 00 64 80 00 03 10 00 90 00", CardKind.CPX),
+    ("3B 8F 80 01 00 31 B8 64 04 B0 EC C1 73 94 01 80 82 90 00 0E", CardKind.CPX_CONTACTLESS),
+    ("3B 9B 18 80 01 00 12 25 00 64 80 04 01 00 00 90 44", CardKind.CPX),
+    ("3B 9B 18 80 01 00 12 25 00 64 80 00 04 01 00 90 44", CardKind.CPX),
+    ("3B DC 18 FF 00 00 12 25 00 64 80 00 04 01 00 90 00", CardKind.CPX),
+    ("3B AC 00 40 2A 00 12 25 00 64 80 82 02 12 00 90 00", CardKind.CPX),
+]
+
+
+@pytest.mark.parametrize(("atr", "kind"), KNOWN)
+def test_every_published_atr_is_known(atr: str, kind: CardKind) -> None:
+    """pcsc-tools 1.6.2 smartcard_list.txt and Cryptolib CPS (cards.md §2.1, §6.2)."""
+    assert kind == kind_of(bytes.fromhex(atr))
+
+
+@pytest.mark.parametrize(
+    "atr",
+    [
+        "3B 75 13 00 00 9C 09 EA 90 00",  # "another card" (cards.md §2.1)
+        "3F 65 25 00 22 09 69 90 01",  # the Vitale 1 family is shared with bank and parking cards
+        "3F 65 25 00 24 09 69 90 00",
+        "3B 75 13 00 00 44 09 EA 90 00 00",  # longer than a Vitale 2
+        "3B A1 22 50 06 48 00",  # holds the digits of a CPx, half a byte off
+        "",
+    ],
+)
+def test_a_card_of_no_row_is_unknown(atr: str) -> None:
+    assert CardKind.UNKNOWN == kind_of(bytes.fromhex(atr))
+
+
+def test_a_cpx_of_a_later_model_is_a_cpx_by_its_historical_bytes() -> None:
+    assert CardKind.CPX == kind_of(bytes.fromhex("3B AC 00 40 2A 00 12 25 00 64 80 00 05 99 00 90 00"))
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_have_a_kind(atr: bytes) -> None:
+    assert kind_of(atr) in CardKind
