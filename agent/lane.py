@@ -87,14 +87,14 @@ class Lane:
                 abandoned()
             raise AgentError(Code.DEVICE_TIMEOUT, f"lane {self.name} after {timeout_s} s") from None
 
-    def close(self) -> None:
-        """Drop what waits; end the thread once its running call returns; wait a second for it at most."""
+    def close(self, patience_s: float = 1) -> None:
+        """Drop what waits; end the thread once its running call returns; wait a little for it."""
         with suppress(queue.Empty):
             while True:
                 if item := self._jobs.get_nowait():
                     item[0].cancel()
         self._jobs.put(None)
-        self._thread.join(1)
+        self._thread.join(patience_s)
 
     def _work(self) -> None:
         while (item := self._jobs.get()) is not None:

@@ -63,11 +63,11 @@ class PcscReaders:
             hresult, handle, protocol = scard.SCardConnect(context, reader, scard.SCARD_SHARE_SHARED, _PROTOCOLS)
             _check("SCardConnect", hresult)
             try:
-                protocol = _begin(handle, protocol)
+                protocol = begin_transaction(handle, protocol)
                 try:
                     hresult, _, _, _, atr = scard.SCardStatus(handle)
                     _check("SCardStatus", hresult)
-                    yield _PcscCard(handle, protocol, bytes(atr))
+                    yield PcscCard(handle, protocol, bytes(atr))
                 finally:
                     scard.SCardEndTransaction(handle, scard.SCARD_LEAVE_CARD)
             finally:
@@ -77,7 +77,9 @@ class PcscReaders:
         return _PcscWatch(changed)
 
 
-class _PcscCard:
+class PcscCard:
+    """A connected card."""
+
     def __init__(self, handle: Any, protocol: int, atr: bytes) -> None:
         self._handle, self._pci, self._atr = handle, _PCI[protocol], atr
 
@@ -174,7 +176,7 @@ def _context() -> Iterator[Any]:
         scard.SCardReleaseContext(context)
 
 
-def _begin(handle: Any, protocol: int) -> int:
+def begin_transaction(handle: Any, protocol: int) -> int:
     """Begin a transaction; the protocol in force.
 
     A card that another program reset since we connected is connected again, once: we had selected nothing.
@@ -195,6 +197,8 @@ def _look(context: Any) -> list[tuple[str, int, bytes]]:
         return []
     _check("SCardListReaders", hresult, otherwise=Code.PCSC_UNAVAILABLE)
     hresult, states = scard.SCardGetStatusChange(context, 0, [(name, scard.SCARD_STATE_UNAWARE) for name in names])
+    if _is(hresult, "SCARD_E_UNKNOWN_READER"):  # unplugged since it was listed
+        return _look(context)
     _check("SCardGetStatusChange", hresult, otherwise=Code.PCSC_UNAVAILABLE)
     return [(name, state, bytes(atr)) for name, state, atr in states]
 

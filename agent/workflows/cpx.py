@@ -23,9 +23,18 @@ from agent.workflows.desk import Asker, CardSession, Desk
 from agent.workflows.vitale import wait_for_change
 
 CARD_QUEUE_S = 10
+REMOVAL_SEEN_S = 2
 T = TypeVar("T")
 
-_GONE = {Code.CPX_SESSION_LOST, Code.CARD_REMOVED, Code.CPX_ABSENT, Code.DEVICE_CRASHED, Code.DEVICE_TIMEOUT}
+# after these nobody knows what the session still is
+_GONE = {
+    Code.CPX_SESSION_LOST,
+    Code.CARD_REMOVED,
+    Code.CPX_ABSENT,
+    Code.DEVICE_CRASHED,
+    Code.DEVICE_TIMEOUT,
+    Code.TOKEN_UNKNOWN,
+}
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,7 @@ async def unlocked(
             await asker.progress("cpx.absent", "card.cpx")
             raise AgentError(Code.CPX_ABSENT)
         certificate = cpx.signature_certificate(token)
-        facts = cpx.card_facts(certificate.der)
+        facts = cpx.card_facts(certificate.der, token.data)
         desk.card_not_after = facts.not_after
         cpx.check_usable(facts, environment=desk.environment, now=desk.now())
         check(desk, facts)
@@ -139,9 +148,26 @@ async def _on_token(desk: Desk, call: Callable[[], T]) -> T:
 
 
 async def sign(desk: Desk, card: Unlocked, make: Callable[[Callable[[bytes], bytes]], T]) -> T:
-    """Run `make(rsa_sign)` on the token's lane: whatever it builds is signed by this card."""
+    """Run `make(rsa_sign)` on the token's lane: whatever it builds is signed by this card.
+
+    A module says no more than "general error" when the card is pulled in mid-signature; then the readers
+    are asked whether it is still there.
+    """
     serial, key = card.token.serial, card.certificate.cka_id
-    return await _on_token(desk, lambda: make(lambda data: desk.tokens().sign(serial, key, data)))
+    try:
+        return await _on_token(desk, lambda: make(lambda data: desk.tokens().sign(serial, key, data)))
+    except AgentError as error:
+        if error.code is Code.TOKEN_UNKNOWN and await _left_within(desk, REMOVAL_SEEN_S):
+            raise AgentError(Code.CARD_REMOVED, error.detail) from None
+        raise
+
+
+async def _left_within(desk: Desk, seconds: float) -> bool:
+    """Whether the watcher sees the card of the session leave: a reader takes up to half a second to say so."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not card_left(desk) and (left := deadline - asyncio.get_running_loop().time()) > 0:
+        await wait_for_change(desk, desk.seen, left)
+    return card_left(desk)
 
 
 async def _token(desk: Desk) -> TokenSeen | None:

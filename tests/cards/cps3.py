@@ -11,6 +11,7 @@ hash, PSO, the CPS2ter volume) is not here.
 """
 
 import argparse
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,9 @@ class Cps3:
         self.asked = 0  # VERIFY with a code
         self.signed = 0
         self.pull_at_signature = False
+        self.signing = threading.Event()  # a signature was asked for
+        self.may_sign = threading.Event()
+        self.may_sign.set()
         self.reset()
 
     @property
@@ -351,6 +355,8 @@ class Cps3:
             return bytes.fromhex("6982")
         if not 0 < len(data) <= 102:  # 40 % of the modulus
             return bytes.fromhex("6700")
+        self.signing.set()
+        self.may_sign.wait()
         if self.pull_at_signature:
             raise Pulled
         self.signed += 1
@@ -376,7 +382,22 @@ def main() -> None:
     def pull_at_signature(on: bool) -> None:
         card.pull_at_signature = on
 
-    serve(card, options.port, {"state": card.state, "pull_at_signature": pull_at_signature})
+    def hold_at_signature(on: bool) -> None:
+        """The card thinks at its next signature until it is told to go on."""
+        card.signing.clear()
+        (card.may_sign.clear if on else card.may_sign.set)()
+
+    def asked_to_sign() -> bool:
+        """Wait until a signature is asked for, since `hold_at_signature`."""
+        return card.signing.wait(60)
+
+    orders = {
+        "state": card.state,
+        "pull_at_signature": pull_at_signature,
+        "hold_at_signature": hold_at_signature,
+        "asked_to_sign": asked_to_sign,
+    }
+    serve(card, options.port, orders)
 
 
 if __name__ == "__main__":

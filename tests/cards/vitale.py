@@ -4,7 +4,6 @@ Behaves as cards.md §3.1 writes it: command script of the public readers, T=0 s
 """
 
 import argparse
-from typing import Any
 
 from tests.cards.vpcd import Pulled, serve
 
@@ -15,7 +14,8 @@ NIRS = "284127645108993"
 
 _MF = bytes.fromhex("00A40000023F00")
 _VITALE = bytes.fromhex("00A404000BD250000002") + b"VITALE"
-_READ = bytes.fromhex("00B08200")
+_READ = bytes.fromhex("00B0")
+_SHORT_FILE_2 = 0x82
 _GET_RESPONSE = bytes.fromhex("00C00000")
 _FCI = bytes.fromhex("6F0D840BD250000002564954414C45")
 
@@ -50,9 +50,7 @@ class Vitale:
 
     @property
     def atr(self) -> bytes:
-        """A mute card says nothing when it is powered; the presence poll, asked the same way, must find it."""
-        mute, self._powered = self._options.mute and self._powered, False
-        return b"" if mute else bytes.fromhex(self._options.atr)
+        return bytes.fromhex(self._options.atr)
 
     def load(self, holders: str, numbers: str) -> None:
         padding = bytes(self._options.padding)
@@ -61,7 +59,6 @@ class Vitale:
     def reset(self) -> None:
         self._selected = ""
         self._pending = b""
-        self._powered = True
 
     def apdu(self, command: bytes) -> bytes:
         self._apdus += 1
@@ -78,14 +75,17 @@ class Vitale:
         if command[:4] == _GET_RESPONSE:
             data, self._pending = self._pending[: command[4] or 256], b""
             return data + bytes.fromhex("9000")
-        if command[:4] == _READ and self._selected:
-            return self._read(command[4] or 256)
+        if command[:2] == _READ and self._selected:
+            offset = 0 if command[2:4] == bytes([_SHORT_FILE_2, 0]) else int.from_bytes(command[2:4], "big")
+            return self._read(offset, command[4] or 256)
         return bytes.fromhex("6A82" if command[1] == 0xA4 else "6D00")
 
-    def _read(self, wanted: int) -> bytes:
+    def _read(self, offset: int, wanted: int) -> bytes:
         if self._options.protected:
             return bytes.fromhex("6982")
-        data = self._files[self._selected]
+        data = self._files[self._selected][offset:]
+        if offset and not data:
+            return bytes.fromhex("6B00")
         if self._options.exact and wanted != len(data):
             return bytes([0x6C, len(data)])
         return data[:wanted] + bytes.fromhex("9000")
@@ -105,19 +105,11 @@ def main() -> None:
     arguments.add_argument("--exact", action="store_true", help="READ BINARY answers 6Cxx to another length")
     arguments.add_argument("--padding", type=int, default=0, help="zero bytes after the last template")
     arguments.add_argument("--protected", action="store_true", help="READ BINARY answers 6982")
-    arguments.add_argument("--mute", action="store_true", help="no ATR when powered")
     arguments.add_argument("--foreign", action="store_true", help="knows no command of a Vitale")
     arguments.add_argument("--pull-at", type=int, default=0, help="leave instead of answering this APDU")
     options = arguments.parse_args()
     card = Vitale(options)
-
-    def load(holders: str, numbers: str) -> None:
-        card.load(holders, numbers)
-
-    def set_option(name: str, value: Any) -> None:
-        setattr(options, name, value)
-
-    serve(card, options.port, {"load": load, "set": set_option})
+    serve(card, options.port, {"load": card.load})
 
 
 if __name__ == "__main__":

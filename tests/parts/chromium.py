@@ -1,11 +1,15 @@
-"""A real Chromium without a window, driven by playwright. A missing browser fails the test with the reason."""
+"""A real Chromium driven by playwright, with a window only if a test gives it a screen.
 
+A missing browser fails the test with the reason.
+"""
+
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 _SWITCHES = [
     "--no-sandbox",  # a container's root has no other way
@@ -25,12 +29,17 @@ class Chromiums:
         self._playwright = playwright
 
     @contextmanager
-    def launched(self, *switches: str) -> Iterator[Browser]:
-        """A browser of its own, with more switches."""
+    def launched(self, *switches: str, screen: Mapping[str, str] | None = None) -> Iterator[Browser]:
+        """A browser of its own, with more switches; on `screen` (its environment) it has a window, else none."""
         executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
         if executable is None:
             pytest.fail("no Chromium here: install the package `chromium`")
-        browser = self._playwright.chromium.launch(executable_path=executable, args=[*_SWITCHES, *switches])
+        browser = self._playwright.chromium.launch(
+            executable_path=executable,
+            args=[*_SWITCHES, *switches],
+            headless=screen is None,
+            env={**os.environ, **(screen or {})},
+        )
         try:
             yield browser
         finally:
@@ -40,6 +49,7 @@ class Chromiums:
 @pytest.fixture(scope="module")  # not longer: playwright holds this thread's event loop, which other tests want
 def chromiums() -> Iterator[Chromiums]:
     """The way to browsers with switches of their own."""
+    expect.set_options(timeout=_PATIENCE_MS)
     with sync_playwright() as playwright:
         yield Chromiums(playwright)
 

@@ -43,8 +43,9 @@ class Desktop:
     def __enter__(self) -> "Desktop":
         try:
             self.environment["DISPLAY"] = f":{self._start_screen()}"
-            self._start("openbox", "--sm-disable")
-            until(lambda: "window id" in self._run("xprop", "-root", "_NET_SUPPORTING_WM_CHECK"), "openbox manages")
+            # openbox says that it manages before it does, and loses the windows mapped in between.
+            self._start("openbox", "--sm-disable", "--startup", "xprop -root -f READY 8s -set READY yes")
+            until(lambda: "yes" in self._run("xprop", "-root", "READY"), "openbox manages the windows")
         except BaseException:
             self.__exit__()
             raise
@@ -63,7 +64,7 @@ class Desktop:
 
     def open_tray(self) -> None:
         """Start a system tray and wait for its window."""
-        self._start("trayer", "--edge", "bottom", "--align", "right", "--widthtype", "request", "--height", "32")
+        self._start("trayer", "--edge", "bottom", "--align", "right", "--widthtype", "pixel", "--width", "160", "--height", "32")
         self.window("panel")
 
     def close_screen(self) -> None:

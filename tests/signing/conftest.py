@@ -14,8 +14,6 @@ from agent.simulator.pki import Issued, Person, issue_card, issue_card_certifica
 from tests.cards.process import CardProcess
 from tests.parts.pcscd import Pcscd
 
-READER = "CPS"
-
 
 @pytest.fixture(scope="session")
 def ca() -> Issued:
@@ -48,13 +46,6 @@ def opensc() -> Path:
     return modules[0]
 
 
-@pytest.fixture(scope="session")
-def readers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pcscd]:
-    """A pcscd of these tests alone, with one reader for a CPS and one for a carte Vitale."""
-    with Pcscd(tmp_path_factory.mktemp("pcscd"), [READER, "Vitale"]) as service:
-        yield service
-
-
 @dataclass(frozen=True)
 class Desk:
     """A workstation with a CPS3 in its reader."""
@@ -68,15 +59,15 @@ class Desk:
 
 
 @pytest.fixture
-def desk(readers: Pcscd, opensc: Path, state: Path) -> Callable[..., AbstractContextManager["Desk"]]:
+def desk(pcscd: Pcscd, opensc: Path, state: Path) -> Callable[..., AbstractContextManager["Desk"]]:
     """`with desk("--relaxed") as …`: a fresh virtual CPS3 behind OpenSC, in a worker of its own."""
 
     @contextmanager
     def opened(*options: str) -> Iterator[Desk]:
         content = ("--card", str(card_file(state)))
-        with CardProcess("tests.cards.cps3", readers.port_of(READER), *content, *options) as inserted:
+        with CardProcess("tests.cards.cps3", pcscd.port_of("CPS"), *content, *options) as inserted:
             inserted.insert()
-            tokens = TokenWorker(opensc, environment=readers.environment)
+            tokens = TokenWorker(opensc, environment=pcscd.environment)
             try:
                 yield Desk(inserted, tokens)
             finally:

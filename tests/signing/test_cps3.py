@@ -113,12 +113,12 @@ def test_a_swapped_card_is_not_the_one_that_was_unlocked(desk: Open) -> None:
         assert not opened.tokens.look()[0].logged_in
 
 
-def test_a_card_reset_by_another_program_wants_the_code_again(desk: Open, readers: Pcscd) -> None:
+def test_a_card_reset_by_another_program_wants_the_code_again(desk: Open, pcscd: Pcscd) -> None:
     """Any program that leaves the card with pyscard's default disposition does it. Never a retry with a kept code."""
     with desk("--relaxed") as opened:
         token = opened.tokens.login(opened.serial, typed("1234"))
-        another = [sys.executable, "-c", RESET, readers.reader("CPS")]
-        subprocess.run(another, check=True, env={**os.environ, **readers.environment})
+        another = [sys.executable, "-c", RESET, pcscd.reader("CPS")]
+        subprocess.run(another, check=True, env={**os.environ, **pcscd.environment})
 
         with pytest.raises(AgentError) as refused:
             opened.tokens.sign(token.serial, signature_certificate(token).cka_id, b"x")
@@ -128,12 +128,12 @@ def test_a_card_reset_by_another_program_wants_the_code_again(desk: Open, reader
         assert (state["asked"], state["signed"], state["verified"]) == (1, 0, False)
 
 
-def test_opensc_leaves_the_vitale_in_the_other_reader_alone(desk: Open, readers: Pcscd) -> None:
+def test_opensc_leaves_the_vitale_in_the_other_reader_alone(desk: Open, pcscd: Pcscd) -> None:
     """Without our configuration it tries all its drivers: 470 commands to the carte Vitale at each look (seen)."""
-    with CardProcess("tests.cards.vitale", readers.port_of("Vitale")) as vitale, desk() as opened:
+    with CardProcess("tests.cards.vitale", pcscd.port_of("Vitale")) as vitale, desk() as opened:
         vitale.insert()
 
-        assert [token.reader for token in opened.tokens.look()] == [readers.reader("CPS")]
+        assert [token.reader for token in opened.tokens.look()] == [pcscd.reader("CPS")]
         assert vitale.counts()["apdus"] == 0
 
 

@@ -18,7 +18,7 @@ from agent.signing.cpx import activities, card_facts, signature_certificate, spe
 from agent.signing.fake_token import SimulatedCard, card_file
 from agent.signing.ports import TokenSeen
 from agent.signing.worker import TokenWorker
-from tests.parts.softhsm import SoftHsm, softhsm  # noqa: F401  (a fixture)
+from tests.parts.softhsm import SoftHsm
 from tests.signing.conftest import Desk, typed, typed_into
 
 
@@ -30,7 +30,7 @@ def simulated(state: Path) -> Iterator[TokenWorker]:
 
 
 @pytest.fixture
-def hsm(softhsm: SoftHsm) -> Iterator[TokenWorker]:  # noqa: F811
+def hsm(softhsm: SoftHsm) -> Iterator[TokenWorker]:
     tokens = TokenWorker(softhsm.module, environment=softhsm.environment)
     yield tokens
     tokens.close()

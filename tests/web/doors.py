@@ -2,9 +2,10 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
+from typing import Any, TypeVar
 
 from agent.demo import PageServer
 from agent.errors import AgentError, Code
@@ -13,6 +14,8 @@ from agent.protocol.messages import AgentName, HelloResult, WatchResult
 from agent.protocol.origins import Doorkeeper
 from agent.protocol.server import Conversation, Progress, Server, loopback_sockets
 from agent.protocol.session import Call
+
+T = TypeVar("T")
 
 ABOUT = {"product": "insi-agent", "version": "0.0.0", "api": [1], "instanceId": "test"}
 RIGHTS = frozenset({Right.VITALE})
@@ -44,7 +47,8 @@ class Door:
         self._thread.join()
         self._loop.close()
 
-    def run(self, work):
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for `work` on the door's own loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
 
     async def _do(self, _conversation: Conversation, call: Call, progress: Progress) -> Value:
@@ -84,7 +88,7 @@ def free_port() -> int:
     """A port that nothing holds on either loopback address."""
     listeners = loopback_sockets(0)
     assert listeners
-    port = listeners[0].getsockname()[1]
+    port: int = listeners[0].getsockname()[1]
     for listener in listeners:
         listener.close()
     return port

@@ -27,34 +27,39 @@ class StartsDemo(Protocol):
     def __call__(self, *, pin: str = "1234") -> AbstractContextManager[str]: ...
 
 
+@contextmanager
+def demonstration(home: Path, pin: str) -> Iterator[str]:
+    """`insi-agent demo --headless --json` with a home of its own; gives the page's address."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "agent", "demo", "--headless", "--json"],
+        env={**environment, "HOME": str(home), "INSI_AGENT_SIMULATED_PIN": pin},
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout
+        line = process.stdout.readline()
+        if not line:
+            pytest.fail(f"the demonstration did not start: exit {process.wait()}")
+        yield json.loads(line)["page"]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+
+
 @pytest.fixture
 def demo(tmp_path: Path) -> StartsDemo:
-    """Starts `insi-agent demo --headless --json` in a home of its own; gives the page's address.
+    """Starts a demonstration; `pin` is what the simulated person answers to the code question."""
+    return lambda *, pin="1234": demonstration(tmp_path, pin)
 
-    `pin`: what the simulated person answers to the code question.
-    """
 
-    @contextmanager
-    def started(*, pin: str = "1234") -> Iterator[str]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "agent", "demo", "--headless", "--json"],
-            env={**environment, "HOME": str(tmp_path), "INSI_AGENT_SIMULATED_PIN": pin},
-            cwd=Path(__file__).parents[2],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            assert process.stdout
-            line = process.stdout.readline()
-            if not line:
-                pytest.fail(f"the demonstration did not start: exit {process.wait()}")
-            yield json.loads(line)["page"]
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=30)
-
-    return started
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The page of a demonstration whose card may already be unlocked: for tests that do not mind."""
+    with demonstration(tmp_path_factory.mktemp("home"), "1234") as page:
+        yield page
 
 
 class Desk:
@@ -124,6 +129,8 @@ def search(page: Page) -> None:
 
 
 def expect_outcome(page: Page, title: str) -> None:
+    expect(page.locator("#progress")).to_be_hidden()
+    assert "" == page.locator("#problem").inner_text()
     heading = page.locator("#outcome-title")
     expect(heading).to_have_text(title)
     expect(heading).to_be_focused()
@@ -239,80 +246,75 @@ def test_an_operation_is_cancelled_from_the_page_while_the_code_is_asked(tab: Pa
 # ---------------------------------------------------------------- search by traits
 
 
-def test_given_names_are_tried_one_by_one_and_differences_are_shown(tab: Page, demo: StartsDemo) -> None:
+def test_given_names_are_tried_one_by_one_and_differences_are_shown(tab: Page, address: str) -> None:
     """CNDA test 2.07-1: OLA is unknown, CATARINA is found."""
-    with demo() as address:
-        arrive(tab, address)
-        type_traits(tab, "Tchitchi", ["Ola", "Catarina", "Bella"], "Féminin", "1936-06-21")
-        search(tab)
+    arrive(tab, address)
+    type_traits(tab, "Tchitchi", ["Ola", "Catarina", "Bella"], "Féminin", "1936-06-21")
+    search(tab)
 
-        expect_outcome(tab, "INS trouvée")
-        comparison = tab.locator("#comparison tbody tr")
-        expect(comparison.filter(has_text="Nom de naissance")).to_contain_text("Identique à l'écriture près")
-        expect(comparison.filter(has_text="Prénoms")).to_contain_text("Différent")
-        expect(comparison.filter(has_text="Date")).to_contain_text("21/06/1936")
-        expect(tab.locator("#verdict")).to_contain_text("des traits diffèrent")
-        assert ["01 nom, prénom 1, sexe, date", "00 nom, prénom 2, sexe, date"] == attempts(tab)
+    expect_outcome(tab, "INS trouvée")
+    comparison = tab.locator("#comparison tbody tr")
+    expect(comparison.filter(has_text="Nom de naissance")).to_contain_text("Identique à l'écriture près")
+    expect(comparison.filter(has_text="Prénoms")).to_contain_text("Différent")
+    expect(comparison.filter(has_text="Date")).to_contain_text("21/06/1936")
+    expect(tab.locator("#verdict")).to_contain_text("des traits diffèrent")
+    assert ["01 nom, prénom 1, sexe, date", "00 nom, prénom 2, sexe, date"] == attempts(tab)
 
 
-def test_several_identities_are_told_apart_by_the_birth_place_in_a_second_step(tab: Page, demo: StartsDemo) -> None:
+def test_several_identities_are_told_apart_by_the_birth_place_in_a_second_step(tab: Page, address: str) -> None:
     """CNDA test 2.06: the birth place is never in a first attempt."""
-    with demo() as address:
-        arrive(tab, address)
-        type_traits(tab, "DE VINCI", ["LEONARDO"], "Masculin", "01/02/2014")
-        search(tab)
-        expect_outcome(tab, "Plusieurs identités possibles")
-        assert ["02 nom, prénom 1, sexe, date"] == attempts(tab)
+    arrive(tab, address)
+    type_traits(tab, "DE VINCI", ["LEONARDO"], "Masculin", "01/02/2014")
+    search(tab)
+    expect_outcome(tab, "Plusieurs identités possibles")
+    assert ["02 nom, prénom 1, sexe, date"] == attempts(tab)
 
-        tab.get_by_label("Lieu de naissance, code INSEE").fill("63220")
-        tab.get_by_role("button", name="Poursuivre avec le lieu de naissance").click()
+    tab.get_by_label("Lieu de naissance, code INSEE").fill("63220")
+    tab.get_by_role("button", name="Poursuivre avec le lieu de naissance").click()
 
-        expect_outcome(tab, "INS trouvée")
-        expect(tab.locator("#result")).to_contain_text("1140263220833")
-        assert ["00 nom, prénom 1, sexe, date, lieu"] == attempts(tab)
+    expect_outcome(tab, "INS trouvée")
+    expect(tab.locator("#result")).to_contain_text("1140263220833")
+    assert ["00 nom, prénom 1, sexe, date, lieu"] == attempts(tab)
 
 
-def test_an_identity_without_sex_is_not_to_be_integrated(tab: Page, demo: StartsDemo) -> None:
+def test_an_identity_without_sex_is_not_to_be_integrated(tab: Page, address: str) -> None:
     """S066."""
-    with demo() as address:
-        arrive(tab, address)
-        type_traits(tab, "INVENTEE", ["VIDESEXE"], "Féminin", "1980-05-07")
-        search(tab)
+    arrive(tab, address)
+    type_traits(tab, "INVENTEE", ["VIDESEXE"], "Féminin", "1980-05-07")
+    search(tab)
 
-        expect_outcome(tab, "INS trouvée")
-        expect(tab.locator("#verdict")).to_contain_text("NE PAS INTÉGRER")
-        expect(tab.locator("#verdict")).to_contain_text("INSi n'a pas renvoyé le sexe")
-
-
-def test_a_name_that_insi_cannot_write_is_refused_at_its_field(tab: Page, demo: StartsDemo) -> None:
-    with demo() as address:
-        arrive(tab, address)
-        type_traits(tab, "ADRUN", ["ZOE", "李"], "Féminin", "1975-12-31")
-        search(tab)
-
-        expect_problem(tab, Code.TRAITS_REFUSED)
-        expect(tab.get_by_role("alert").filter(has_text="Champ « prénom 2 »")).to_be_visible()
-        expect(tab.get_by_label("Prénom 2", exact=True)).to_be_focused()
+    expect_outcome(tab, "INS trouvée")
+    expect(tab.locator("#verdict")).to_contain_text("NE PAS INTÉGRER")
+    expect(tab.locator("#verdict")).to_contain_text("INSi n'a pas renvoyé le sexe")
 
 
-def test_the_form_starts_empty_and_never_takes_99999(tab: Page, demo: StartsDemo) -> None:
+def test_a_name_that_insi_cannot_write_is_refused_at_its_field(tab: Page, address: str) -> None:
+    arrive(tab, address)
+    type_traits(tab, "ADRUN", ["ZOE", "李"], "Féminin", "1975-12-31")
+    search(tab)
+
+    expect_problem(tab, Code.TRAITS_REFUSED)
+    expect(tab.get_by_role("alert").filter(has_text="Champ « prénom 2 »")).to_be_visible()
+    expect(tab.get_by_label("Prénom 2", exact=True)).to_be_focused()
+
+
+def test_the_form_starts_empty_and_never_takes_99999(tab: Page, address: str) -> None:
     """S068: nothing is filled in advance, and an unknown birth place stays empty."""
-    with demo() as address:
-        arrive(tab, address)
-        type_traits(tab, "ADRUN", ["ZOE"], "Féminin", "1975-00-00")
-        tab.reload()
-        expect(tab.locator("#agent")).to_contain_text("Agent présent")
-        tab.get_by_label("Traits d'identité", exact=True).check()
-        texts = tab.locator("#from-traits input:not([type=radio])").all()
-        assert [""] * len(texts) == [text.input_value() for text in texts]
-        expect(tab.locator("[name=sex]:checked")).to_have_count(0)
+    arrive(tab, address)
+    type_traits(tab, "ADRUN", ["ZOE"], "Féminin", "1975-00-00")
+    tab.reload()
+    expect(tab.locator("#agent")).to_contain_text("Agent présent")
+    tab.get_by_label("Traits d'identité", exact=True).check()
+    texts = tab.locator("#from-traits input:not([type=radio])").all()
+    assert [""] * len(texts) == [text.input_value() for text in texts]
+    expect(tab.locator("[name=sex]:checked")).to_have_count(0)
 
-        type_traits(tab, "ADRUN", ["ZOE"], "Féminin", "1975-12-31")
-        tab.get_by_label("Code INSEE du lieu de naissance").fill("99999")
-        search(tab)
+    type_traits(tab, "ADRUN", ["ZOE"], "Féminin", "1975-12-31")
+    tab.get_by_label("Code INSEE du lieu de naissance").fill("99999")
+    search(tab)
 
-        assert "laisser vide" in tab.locator("[name=birthPlaceCode]").evaluate("(field) => field.validationMessage")
-        expect(tab.locator("#outcome-title")).to_have_text("Résultat")
+    assert "laisser vide" in tab.locator("[name=birthPlaceCode]").evaluate("(field) => field.validationMessage")
+    expect(tab.locator("#outcome-title")).to_have_text("Résultat")
 
 
 # ---------------------------------------------------------------- readers and cards

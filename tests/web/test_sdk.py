@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Mapping
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -9,6 +10,7 @@ from playwright.sync_api import Page
 
 from agent.errors import CATALOGUE, Code
 from tests.parts.chromium import Chromiums, opened
+from tests.parts.desktop import Desktop
 from tests.web.doors import ABOUT, RIGHTS, Door, free_port, page_for
 
 # A blank page of the demonstration's origin would load the demo too: the module alone is tried from a file it serves.
@@ -139,7 +141,8 @@ def test_aborting_cancels_the_operation_in_the_agent(tab: Page, port: int) -> No
 
         tab.evaluate(
             "window.stop = new AbortController(); window.steps = [];"
-            "window.answer = agent.call('vitale.read', {}, {signal: stop.signal, onProgress: (at) => steps.push(at.needs)})"
+            "window.answer = agent.call('vitale.read', {},"
+            "{signal: stop.signal, onProgress: (at) => steps.push(at.needs)})"
             ".catch((error) => error.reason); undefined"
         )
         assert door.reading.wait(20)
@@ -216,6 +219,27 @@ def test_a_forbidden_site_is_told_so_and_connects_as_soon_as_it_is_allowed(chrom
     assert [] == heard_before
 
 
+def test_while_the_browser_asks_the_person_the_agent_is_not_said_to_be_absent(
+    chromiums: Chromiums, desktop: Desktop, port: int
+) -> None:
+    """With a window the question is on screen, and the request neither succeeds nor fails until it is answered."""
+    with page_for(port) as site, Door(port, {site.origin: RIGHTS}) as door:
+        public = f"--ip-address-space-overrides={site.origin.removeprefix('http://')}=public"
+        with chromiums.launched(public, screen=desktop.environment) as browser, opened(browser) as page:
+            page.goto(site.origin + BARE)
+            page.evaluate(connecting(port))
+            wait_for_state(page, "waitingForBrowser")
+            heard_before = list(door.heard)
+
+            page.context.grant_permissions(["local-network-access"], origin=site.origin)
+            wait_for_state(page, "connected")
+
+            seen = page.evaluate("seen")
+
+    assert [] == heard_before
+    assert [["waitingForBrowser", None], ["connected", None]] == seen
+
+
 # ---------------------------------------------------------------- receipts
 
 
@@ -223,7 +247,7 @@ def b64(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def receipt_of(key: Ed25519PrivateKey, kid: str, payload: dict[str, object], *, alg: str = "EdDSA") -> str:
+def receipt_of(key: Ed25519PrivateKey, kid: str, payload: Mapping[str, object], *, alg: str = "EdDSA") -> str:
     head, body = (b64(json.dumps(part).encode()) for part in ({"alg": alg, "kid": kid}, payload))
     return f"{head}.{body}.{b64(key.sign(f'{head}.{body}'.encode()))}"
 

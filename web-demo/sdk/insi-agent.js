@@ -96,10 +96,10 @@ globalThis.document?.addEventListener("securitypolicyviolation", (event) => {
  * Ask every port at once. `{state: "found", port, product, version, api, instanceId}`, or `{state: "refused" | "absent"}`.
  * A page sees no reason for a failed request, hence the second, opaque one: if that gets through, someone is there.
  */
-export async function discover({ ports = DEFAULT_PORTS, timeoutMs = ANSWER_MS } = {}) {
+export async function discover({ ports = DEFAULT_PORTS, timeoutMs = ANSWER_MS, signal } = {}) {
   const get = (port, options, ms) =>
     fetch(`http://127.0.0.1:${port}/.well-known/insi-agent`, {
-      cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(ms), ...options,
+      cache: "no-store", credentials: "omit", signal: AbortSignal.any([AbortSignal.timeout(ms), ...(signal ? [signal] : [])]), ...options,
     });
   const ask = async (port) => {
     const about = await (await get(port, { mode: "cors" }, timeoutMs)).json();
@@ -178,21 +178,27 @@ class Agent extends EventTarget {
 
   async #run() {
     const allowed = await permission();
-    allowed?.addEventListener("change", () => this.#wake());
+    let stale = new AbortController();
+    allowed?.addEventListener("change", () => {
+      stale.abort(); // an attempt begun under the old answer may stay pending for ever
+      this.#wake();
+    });
     globalThis.addEventListener("online", () => this.#wake());
     globalThis.document?.addEventListener("visibilitychange", () => document.hidden || this.#wake());
     let pause = ASKING_MS;
     while (!this.#closed) {
       // Never "absent" while the person has not answered the browser; a page of this machine is not asked at all.
       const asking = setTimeout(() => allowed?.state === "prompt" && this.#become("waitingForBrowser"), ASKING_MS);
+      stale = new AbortController();
       try {
-        await this.#open(allowed?.state === "prompt" ? PERSON_MS : ANSWER_MS);
+        await this.#open(allowed?.state === "prompt" ? PERSON_MS : ANSWER_MS, stale.signal);
         clearTimeout(asking);
         pause = ASKING_MS;
         await this.#ended();
       } catch (error) {
         clearTimeout(asking);
         this.#socket?.close();
+        if (stale.signal.aborted) continue;
         const reason = await this.#explain(error, allowed);
         this.#become(reason === "agent.absent" ? "absent" : "refused", this.#local(reason));
       }
@@ -202,9 +208,9 @@ class Agent extends EventTarget {
   }
 
   /** Discovery, socket, hello. Throws an AgentError, or whatever the browser throws. */
-  async #open(patienceMs) {
+  async #open(patienceMs, signal) {
     const { client, lang, challenge, ports } = this.#options;
-    const found = await discover({ ports, timeoutMs: patienceMs });
+    const found = await discover({ ports, timeoutMs: patienceMs, signal });
     if (found.state !== "found") throw this.#local(`agent.${found.state}`);
     if (!found.api.some((level) => API_LEVELS.includes(level))) throw this.#local("agent.version");
     const socket = new WebSocket(`ws://127.0.0.1:${found.port}/`, SUBPROTOCOL);
