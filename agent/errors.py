@@ -97,7 +97,7 @@ class Code(StrEnum):
     MODULE_MISSING = "module.missing"
     MODULE_FAILED = "module.failed"
     MODULE_CANNOT_SIGN = "module.cannotSign"
-    TOKEN_UNKNOWN = "token.unknown"
+    TOKEN_UNKNOWN = "token.unknown"  # noqa: S105  (a code, not a secret)
     SIGNATURE_INVALID = "signature.invalid"
     # organisation certificate and secrets
     CERTIFICATE_MISSING = "certificate.missing"
@@ -478,7 +478,7 @@ CATALOGUE: dict[Code, Row] = {
         _P,
         True,
         Words("La carte porte plusieurs activités.", "The card has several activities."),
-        Words("Choisir l'activité (paramètre activity).", "Choose the activity (parameter activity)."),
+        Words("Choisir l'activité.", "Choose the activity."),
     ),
     Code.BILLING_ID_MISSING: Row(
         _I,

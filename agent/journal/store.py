@@ -16,7 +16,6 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,89 +36,10 @@ from agent.journal.chain import (
     signed_bytes,
     verify,
 )
-from agent.model import AuthMode, DeclaredUser, Environment, SoftwareName, rfc3339
+from agent.journal.ports import Conclusion, Intent, Link, StoredAttempt, StoredTrace, Unfinished
+from agent.model import rfc3339
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Intent:
-    """An attempt about to be sent. What is marked personal goes to the part that retention erases."""
-
-    trace_id: str
-    attempt: int  # from 1
-    at: datetime
-    origin: str
-    client_ref: str | None
-    operation: str  # WS_INS1 …
-    environment: Environment
-    auth_mode: AuthMode
-    software: SoftwareName
-    message_id: str
-    request_sha256: str  # of the bytes sent, secrets included
-    given: tuple[str, ...]  # names of the members sent, never their values
-    params: bytes = field(repr=False)  # personal: what the page asked, as JSON
-    request: bytes = field(repr=False)  # personal: the envelope, signature and certificate replaced by digests
-    professional: str | None = field(default=None, repr=False)  # personal: national identifier
-    structure: str | None = field(default=None, repr=False)  # personal
-    user: DeclaredUser | None = field(default=None, repr=False)  # personal: as the page declares them
-    account: str | None = field(default=None, repr=False)  # personal: of the operating system
-
-
-@dataclass(frozen=True)
-class Conclusion:
-    """What came of an attempt: CodeCR, a fault's code, or our own reason when nothing came back."""
-
-    at: datetime
-    code: str
-    label: str  # the teleservice's fixed text; never a fault's detail, which may quote the person
-    duration_ms: int
-    http_status: int | None = None
-    reply: bytes | None = field(default=None, repr=False)  # kept when the code is 00, else only its digest
-
-
-@dataclass(frozen=True)
-class Link:
-    """The place of an entry in the chain."""
-
-    seq: int
-    previous: str
-    link: str
-
-
-@dataclass(frozen=True)
-class StoredAttempt:
-    """An intent and, unless the agent stopped in between, its outcome."""
-
-    intended: Link
-    attempt: int
-    at: str
-    clear: dict[str, Any]  # operation, environment, authMode, software, messageId, requestSha256, given
-    outcome: dict[str, Any] | None  # code, label, durationMs, httpStatus, responseSha256
-
-
-@dataclass(frozen=True)
-class StoredTrace:
-    """Everything kept of one operation. Personal parts are None once erased."""
-
-    trace_id: str
-    origin: str
-    client_ref: str | None
-    at: str  # of the first intent
-    attempts: tuple[StoredAttempt, ...]
-    params: bytes | None = field(repr=False)  # of the first intent
-    result: bytes | None = field(repr=False)  # what the page got; None when it ended otherwise
-
-
-@dataclass(frozen=True)
-class Unfinished:
-    """An attempt that may have been sent and of which nothing more is known."""
-
-    intended: Link
-    trace_id: str
-    attempt: int
-    at: str
-    origin: str
 
 
 class Journal:

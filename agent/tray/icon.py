@@ -41,6 +41,7 @@ class TrayHandle:
         self._pystray = pystray
         self._actions = actions
         self._icon = pystray.Icon("insi-agent", _picture(view), self._title(view), self._menu(view))
+        _dock_once(self._icon)
         self._on_screen = threading.Event()
         # pystray's setters wait for its loop, for ever once that has ended: only the thread below calls them.
         self._views: queue.SimpleQueue[TrayView | None] = queue.SimpleQueue()
@@ -85,7 +86,9 @@ class TrayHandle:
     def _title(self, view: TrayView) -> str:
         if self._pystray.Icon.HAS_MENU:
             return view.title
-        return view.title.encode("latin-1", "replace").decode("latin-1")  # python-xlib's names take nothing else
+        return (
+            view.title.replace("–", "-").encode("latin-1", "replace").decode("latin-1")
+        )  # python-xlib's names take nothing else
 
     def _menu(self, view: TrayView) -> Any:
         """Lines that only inform are greyed; the first that does something is what a click on the icon does."""
@@ -107,6 +110,16 @@ class TrayHandle:
     @staticmethod
     def _call(action: Callable[[], None] | None) -> Callable[[], None]:
         return action or (lambda: None)
+
+
+def _dock_once(icon: Any) -> None:
+    """pystray on X11 asks for its place again at each change, and an icon that asks twice is lost at times.
+
+    Seen with pystray 0.19.5 and trayer 1.1.8, about one start in four.
+    """
+    if hasattr(icon, "_dock_window"):
+        dock = icon._dock_window
+        icon._dock_window = lambda: None if icon._systray_manager else dock()
 
 
 def _picture(view: TrayView) -> Any:

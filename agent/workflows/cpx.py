@@ -165,9 +165,13 @@ async def sign(desk: Desk, card: Unlocked, make: Callable[[Callable[[bytes], byt
 async def _left_within(desk: Desk, seconds: float) -> bool:
     """Whether the watcher sees the card of the session leave: a reader takes up to half a second to say so."""
     deadline = asyncio.get_running_loop().time() + seconds
-    while not card_left(desk) and (left := deadline - asyncio.get_running_loop().time()) > 0:
+
+    def gone() -> bool:
+        return desk.session is None or card_left(desk)  # whoever saw it leave first ended the session
+
+    while not gone() and (left := deadline - asyncio.get_running_loop().time()) > 0:
         await wait_for_change(desk, desk.seen, left)
-    return card_left(desk)
+    return gone()
 
 
 async def _token(desk: Desk) -> TokenSeen | None:

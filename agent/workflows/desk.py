@@ -10,7 +10,7 @@ from agent.config import Settings, Software
 from agent.errors import AgentError, Code
 from agent.identity import Identity
 from agent.insi.ports import Teleservice
-from agent.journal.store import Journal
+from agent.journal.ports import Journal
 from agent.lane import Lane, Turn
 from agent.model import AuthMode, Environment, ReaderSeen, Right
 from agent.pin import Pin

@@ -21,7 +21,7 @@ from agent.insi.answers import Answer, read_answer
 from agent.insi.faults import may_repeat
 from agent.insi.operations import Operation, Query, VitaleQuery
 from agent.insi.ports import HttpReply
-from agent.journal.store import Conclusion, Intent
+from agent.journal.ports import Conclusion, Intent
 from agent.model import (
     AttemptTrace,
     AuthMode,

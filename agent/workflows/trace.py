@@ -3,7 +3,7 @@
 from base64 import b64encode
 
 from agent.errors import AgentError, Code
-from agent.journal.store import StoredAttempt, StoredTrace
+from agent.journal.ports import StoredAttempt, StoredTrace
 from agent.model import AttemptTrace, TracedResult
 from agent.protocol.messages import TraceGetParams, TraceGetResult
 from agent.workflows.desk import Asker, Desk

@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.identity import Identity
-from agent.journal.store import Conclusion, Intent, Journal
+from agent.journal.ports import Conclusion, Intent
+from agent.journal.store import Journal
 from agent.model import AuthMode, DeclaredUser, Environment, SoftwareName
 
 NOW = datetime(2025, 3, 4, 5, 6, 7, 89_000, UTC)

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from agent.journal.store import Link
+from agent.journal.ports import Link
 
 from .making import NOW, found, intent, journal
 

@@ -22,7 +22,7 @@ from agent.places import Running, find_running
 from agent.signing.fake_token import card_file, save_card
 from agent.simulator.pki import Person, issue_card, issue_organisation, issue_server, make_ca, p12
 from tests.cards.process import CardProcess
-from tests.parts.agent import Site
+from tests.parts.agent import RefusedError, Site
 from tests.parts.desktop import Desktop, until
 from tests.parts.pcscd import Pcscd
 from tests.parts.session import in_a_session
@@ -219,7 +219,7 @@ def test_twenty_answers_reach_another_client_while_the_card_signs(workstation: W
     workstation.type_code("1234")
     assert workstation.cps.ask("asked_to_sign")
     began, answers = time.monotonic(), 0
-    while answers < 20 or time.monotonic() - began < 1.2:  # noqa: ASYNC110, PLR2004
+    while answers < 20 or time.monotonic() - began < 1.2:
         assert other.call("agent.status")["cpxSession"]["open"] is True
         answers += 1
     workstation.cps.ask("hold_at_signature", on=False)
@@ -235,10 +235,10 @@ def test_a_wrong_code_is_said_and_costs_one_try(workstation: Workstation) -> Non
     site = workstation.site()
     number = site.send("cpx.unlock", reason="Ouvrir la journée")
     workstation.type_code("0000")
-    with pytest.raises(Exception) as refused:  # noqa: PT011  (the reply's error)
+    with pytest.raises(RefusedError) as refused:
         site.reply(number)
 
-    assert refused.value.reason == "pin.wrong"  # type: ignore[attr-defined]
+    assert refused.value.reason == "pin.wrong"
     assert workstation.cps.ask("state")["left"] == 2
     number = site.send("cpx.unlock")
     workstation.type_code("1234")
@@ -254,10 +254,10 @@ def test_closing_the_window_cancels_and_the_card_is_not_asked(workstation: Works
     number = site.send("cpx.unlock")
     workstation.desktop.focused(WINDOW)
     workstation.desktop.key("Escape")
-    with pytest.raises(Exception) as refused:  # noqa: PT011  (the reply's error)
+    with pytest.raises(RefusedError) as refused:
         site.reply(number)
 
-    assert refused.value.reason == "pin.cancelled"  # type: ignore[attr-defined]
+    assert refused.value.reason == "pin.cancelled"
     assert workstation.cps.ask("state")["asked"] == asked
     site.close()
 
@@ -267,12 +267,12 @@ def test_a_card_pulled_while_it_signs_ends_the_operation_and_the_next_one_works(
     workstation.cps.ask("pull_at_signature", on=True)
     number = site.send("insi.retrieveByTraits", traits=TOUSSAINT)
     workstation.type_code("1234")
-    with pytest.raises(Exception) as refused:  # noqa: PT011  (the reply's error)
+    with pytest.raises(RefusedError) as refused:
         site.reply(number)
     workstation.cps.ask("pull_at_signature", on=False)
     workstation.cps.insert()
 
-    assert refused.value.reason == "card.removed"  # type: ignore[attr-defined]
+    assert refused.value.reason == "card.removed"
     number = site.send("insi.retrieveByTraits", traits=TOUSSAINT)
     workstation.type_code("1234")
     assert site.reply(number)["code"] == "00"

@@ -16,7 +16,7 @@ from agent.identity import verify_receipt
 from agent.insi.fake_insi import Misbehaviour
 from agent.insi.fake_service import Style
 from agent.model import AuthMode
-from tests.parts.agent import HELLO, SITE, Simulation, Site
+from tests.parts.agent import HELLO, SITE, RefusedError, Simulation, Site
 
 CHALLENGE = base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=").decode()
 CATARINA = {"birthName": "TCHITCHI", "givenNames": ["OLA", "CATARINA", "BELLA"], "sex": "F", "birthDate": "1936-06-21"}
@@ -436,8 +436,9 @@ def test_an_operation_that_waits_for_a_person_is_cancelled_with_its_window(
         pass
 
     assert site.call("operation.cancel", id=number) == {"cancelled": True}
-    refused = pytest.raises(Exception, site.reply, number)
-    assert refused.value.reason == "operation.cancelled"  # type: ignore[attr-defined]
+    with pytest.raises(RefusedError) as refused:
+        site.reply(number)
+    assert refused.value.reason == "operation.cancelled"
     assert site.call("operation.cancel", id=number) == {"cancelled": False}
     monkeypatch.delenv("INSI_AGENT_SIMULATED_PIN")
     assert site.call("cpx.unlock")["unlocked"] is True

@@ -23,7 +23,7 @@ SITE = "http://127.0.0.1:1"  # the demonstration page's origin, in these tests
 HELLO = {"apiLevels": [1], "client": {"name": "essai", "version": "1"}}
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """An error reply."""
 
     def __init__(self, error: dict[str, Any]) -> None:
@@ -59,20 +59,20 @@ class Site:
         return number
 
     def reply(self, number: int) -> Any:
-        """The result of the request of this id; notifications and other replies are kept. Raises Refused."""
+        """The result of the request of this id; notifications and other replies are kept. Raises RefusedError."""
         while number not in self._early:
             self._take()
         message = self._early.pop(number)
         if "error" in message:
-            raise Refused(message["error"])
+            raise RefusedError(message["error"])
         return message["result"]
 
     def call(self, method: str, **params: Any) -> Any:
         return self.reply(self.send(method, **params))
 
-    def refusal(self, method: str, **params: Any) -> Refused:
+    def refusal(self, method: str, **params: Any) -> RefusedError:
         """The error that this call must give."""
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RefusedError) as refused:
             self.call(method, **params)
         return refused.value
 

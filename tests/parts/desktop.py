@@ -64,7 +64,9 @@ class Desktop:
 
     def open_tray(self) -> None:
         """Start a system tray and wait for its window."""
-        self._start("trayer", "--edge", "bottom", "--align", "right", "--widthtype", "pixel", "--width", "160", "--height", "32")
+        self._start(
+            "trayer", "--edge", "bottom", "--align", "right", "--widthtype", "pixel", "--width", "160", "--height", "32"
+        )
         self.window("panel")
 
     def close_screen(self) -> None:

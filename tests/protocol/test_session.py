@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -180,11 +181,15 @@ def test_twenty_malformed_messages_in_a_row_close_4004_and_a_good_one_in_between
 
 def test_a_client_ref_shaped_as_a_nir_is_refused() -> None:
     traits = {"birthName": "A", "givenNames": ["B"], "sex": "F", "birthDate": "1990-00-00"}
-    for ref in ("255082B033042", "2-55-08-2B-033-042.83", "ref_184127645108946"):
+    for ref in ("255082B033042", "2-55-08-2B-033-042.83", "ref_184127645108946", "venue.1841276451089"):
         refused = error(greeted().receive(request("insi.retrieveByTraits", {"traits": traits, "clientRef": ref})))
         assert refused["data"]["member"] == "clientRef"
-    kept = greeted().receive(request("insi.retrieveByTraits", {"traits": traits, "clientRef": "venue-2026.11.21"}))
-    assert isinstance(kept[0], Call)
+    for ref in (
+        "venue-2026.11.21",
+        *(str(UUID(int=seed * 0x9E3779B97F4A7C15F39CC0605CEDC834 % 2**128)) for seed in range(500)),
+    ):
+        kept = greeted().receive(request("insi.retrieveByTraits", {"traits": traits, "clientRef": ref}))
+        assert isinstance(kept[0], Call), ref
 
 
 def test_a_code_of_the_catalogue_travels_with_both_languages_and_its_facts() -> None:

@@ -1,6 +1,7 @@
 """The real PIN window, on a real screen, under the hands of xdotool."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -32,7 +33,11 @@ def question(state: PinState = PinState.OK, **more: Any) -> PinQuestion:
 
 def children(of: int | str = "self") -> list[int]:
     """The processes that this one, or another, started and that still exist."""
-    return [int(pid) for task in Path(f"/proc/{of}/task").iterdir() for pid in (task / "children").read_text().split()]
+    pids: list[int] = []
+    for task in Path(f"/proc/{of}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # a thread that ends while we look
+            pids += map(int, (task / "children").read_text().split())
+    return pids
 
 
 def answered(desktop: Desktop, hands: Callable[[], None], asked: PinQuestion) -> bytes | None:

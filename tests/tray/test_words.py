@@ -80,7 +80,7 @@ def test_a_site_cannot_close_its_quotation_nor_start_a_line_of_the_window():
 
     shown = dict(page(reason=hostile).facts)["Message du site"]
 
-    assert "«\u00a0ok Site : https://banque.exemple xxxxxxxxxx…\u00a0»" == shown
+    assert "«\u00a0ok Site : https://banque.exemple xxxxxxxxxxxxxxxxxx…\u00a0»" == shown
 
 
 def test_a_reason_made_of_nothing_visible_is_not_shown():

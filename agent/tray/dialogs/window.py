@@ -189,7 +189,7 @@ def _root() -> tk.Tk:
         ctypes.windll.shcore.SetProcessDpiAwareness(1)
     root = tk.Tk(className="Xft")  # this class makes the desktop's own Xft.dpi readable, which Tk 8.6 ignores
     root.withdraw()
-    if dpi := root.option_get("dpi", "Dpi"):
+    if dpi := root.tk.call("option", "get", ".", "dpi", "Dpi"):
         root.tk.call("tk", "scaling", float(dpi) / 72)
     x11 = root.tk.call("tk", "windowingsystem") == "x11"
     text = font.nametofont("TkDefaultFont", root)

@@ -1,0 +1,124 @@
+"""What the agent needs of the journal, and the values it keeps. Implemented by `store.py`. No I/O of its own.
+
+Every call blocks and belongs on the journal lane; each raises journal.full when the disk is full and
+journal.unavailable for everything else.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from agent.model import AuthMode, DeclaredUser, Environment, SoftwareName
+
+
+@dataclass(frozen=True)
+class Intent:
+    """An attempt about to be sent. What is marked personal goes to the part that retention erases."""
+
+    trace_id: str
+    attempt: int  # from 1
+    at: datetime
+    origin: str
+    client_ref: str | None
+    operation: str  # WS_INS1 …
+    environment: Environment
+    auth_mode: AuthMode
+    software: SoftwareName
+    message_id: str
+    request_sha256: str  # of the bytes sent, secrets included
+    given: tuple[str, ...]  # names of the members sent, never their values
+    params: bytes = field(repr=False)  # personal: what the page asked, as JSON
+    request: bytes = field(repr=False)  # personal: the envelope, signature and certificate replaced by digests
+    professional: str | None = field(default=None, repr=False)  # personal: national identifier
+    structure: str | None = field(default=None, repr=False)  # personal
+    user: DeclaredUser | None = field(default=None, repr=False)  # personal: as the page declares them
+    account: str | None = field(default=None, repr=False)  # personal: of the operating system
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What came of an attempt: CodeCR, a fault's code, or our own reason when nothing came back."""
+
+    at: datetime
+    code: str
+    label: str  # the teleservice's fixed text; never a fault's detail, which may quote the person
+    duration_ms: int
+    http_status: int | None = None
+    reply: bytes | None = field(default=None, repr=False)  # kept when the code is 00, else only its digest
+
+
+@dataclass(frozen=True)
+class Link:
+    """The place of an entry in the chain."""
+
+    seq: int
+    previous: str
+    link: str
+
+
+@dataclass(frozen=True)
+class StoredAttempt:
+    """An intent and, unless the agent stopped in between, its outcome."""
+
+    intended: Link
+    attempt: int
+    at: str
+    clear: dict[str, Any]  # operation, environment, authMode, software, messageId, requestSha256, given
+    outcome: dict[str, Any] | None  # code, label, durationMs, httpStatus, responseSha256
+
+
+@dataclass(frozen=True)
+class StoredTrace:
+    """Everything kept of one operation. Personal parts are None once erased."""
+
+    trace_id: str
+    origin: str
+    client_ref: str | None
+    at: str  # of the first intent
+    attempts: tuple[StoredAttempt, ...]
+    params: bytes | None = field(repr=False)  # of the first intent
+    result: bytes | None = field(repr=False)  # what the page got; None when it ended otherwise
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """An attempt that may have been sent and of which nothing more is known."""
+
+    intended: Link
+    trace_id: str
+    attempt: int
+    at: str
+    origin: str
+
+
+class Journal(Protocol):
+    """The trace of one agent."""
+
+    def intend(self, intent: Intent) -> Link:
+        """Record that this attempt is about to be sent, with room for its largest reply."""
+        ...
+
+    def conclude(self, intended: Link, conclusion: Conclusion) -> Link:
+        """Record what came of the attempt, once. The exact reply is kept when the code is 00."""
+        ...
+
+    def finish(self, trace_id: str, at: datetime, make: Callable[[int, str], bytes]) -> Link:
+        """Record what the page gets: `make(seq, previous)`, which may tell and sign its own place in the chain."""
+        ...
+
+    def trace(self, trace_id: str, origin: str) -> StoredTrace | None:
+        """This origin's operation; another origin's is None, as an unknown one."""
+        ...
+
+    def image(self, trace_id: str, origin: str) -> bytes | None:
+        """The exact reply stored for a 00; None without one, or once erased."""
+        ...
+
+    def unfinished(self) -> list[Unfinished]:
+        """Attempts without an outcome, oldest first: after a start, those that the last stop cut short."""
+        ...
+
+    def close(self) -> None:
+        """Let another agent open it."""
+        ...
