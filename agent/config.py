@@ -107,7 +107,7 @@ class Organisation(Section):
 
 
 class Endpoints(Section):
-    """Where INSi is, for one environment. None: the public address (insi.md §9)."""
+    """Where INSi is, for one environment. None: the public address."""
 
     cpx: str | None = Field(default=None, pattern=r"^https://")
     organisation: str | None = Field(default=None, pattern=r"^https://")

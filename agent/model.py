@@ -64,7 +64,7 @@ class Profile(StrEnum):
 
 
 class AuthMode(StrEnum):
-    """How INSi knows who asks (insi.md §8). An open list on the wire; `psc` is reserved."""
+    """How INSi knows who asks. An open list on the wire; `psc` is reserved."""
 
     CPX = "cpx"  # assertion PS signed by the professional's card, server TLS
     ORGANISATION = "organisation"  # the organisation's certificate in mutual TLS, no assertion
@@ -113,7 +113,7 @@ class ReaderSeen(Value):
 
 
 class NameKind(StrEnum):
-    """Which name the card gives. By plain PC/SC nobody knows (cards.md §2.4)."""
+    """Which name the card gives. By plain PC/SC nobody knows."""
 
     BIRTH = "birth"
     USED = "used"
@@ -246,7 +246,7 @@ class LocalTraits(Personal):
 
 
 class InsKind(StrEnum):
-    """Told by the OID alone (ins-rules.md §4)."""
+    """Told by the OID alone."""
 
     NIR = "NIR"
     NIA = "NIA"
@@ -320,7 +320,7 @@ class CallContext(StrEnum):
 
 
 class IdentityState(Personal):
-    """The local identity's status and attributes (ins-rules.md §3)."""
+    """The local identity's status and attributes."""
 
     status: Literal["PROV", "VALI", "RECUP", "QUAL"]
     attributes: list[Literal["DOUT", "FICT", "HOMA"]] = []

@@ -466,7 +466,7 @@ function identityCard({ ins, birthName, givenNamesList, sex, birthDate, birthPla
       entry(TRAITS.birthDate, french(birthDate)), entry(TRAITS.sex, SEXES[sex] ?? sex), entry(TRAITS.birthPlaceCode, birthPlaceCode)));
 }
 
-/** The ladder's next step, with the birth place: never in a first attempt (S034, insi.md §14.1). */
+/** The ladder's next step, with the birth place: never in a first attempt (S102). */
 function continuation({ trace }, { method, params }) {
   if (trace.attempts.some(({ given }) => given.includes("birthPlaceCode"))) return null;
   const code = h("input", { name: "place", "data-kind": "place", required: true, maxlength: 5, autocomplete: "off", class: "short",

@@ -1,6 +1,6 @@
 """The public addresses of INSi, per environment and mode. No I/O of its own.
 
-Source: insi.md §9 (padoa, SAPA, GIE kit, Pyxvital; second hand). Mind the dot and the hyphen of the
+Source: padoa, SAPA, the GIE kit and Pyxvital (docs/sources.md), second hand. Mind the dot and the hyphen of the
 two qualification names. Any of them can be replaced in the configuration.
 """
 

@@ -41,7 +41,7 @@ from agent.protocol.session import (
 log = logging.getLogger(__name__)
 
 MAX_FRAME_BYTES = 256 * 1024
-SILENT_S = 120  # the browser's own permission question may be on screen (bridges.md §3.4)
+SILENT_S = 120  # the browser's own permission question may be on screen
 PING_S = 20
 BACKLOG_BYTES = 1 << 20  # a client that reads nothing is closed once this much waits for it
 

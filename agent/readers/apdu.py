@@ -1,6 +1,6 @@
 """Talk to a card and take its answers apart: T=0 status words and BER-TLV. No I/O of its own.
 
-Source: ISO/IEC 7816-3 and 7816-4 as the public readers of the carte Vitale use them (cards.md §2.3, §2.4).
+Source: ISO/IEC 7816-3 and 7816-4 as the public readers of the carte Vitale use them.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """Read the holders of a carte Vitale 2: what to ask, how to read the answers. No I/O of its own.
 
 Nothing here has an official public document. Second hand: the short path is that of Rufus, in field
-use; the tags are those of cardpeek `vitale_2.lua` and Rufus (cards.md §2.3, §2.4); the key's rule is the
+use; the tags are those of cardpeek `vitale_2.lua` and Rufus; the key's rule is the
 GIE text "Données API Lecture Vitale 6.xx" (§2.7).
 
 [guess], all in this file: fewer NIRs than holders means the insured person's number, otherwise nobody
@@ -50,7 +50,7 @@ def read_vitale(card: Card) -> VitaleContent:
     """Everyone listed on the card, in card order.
 
     Raises card.unknown if it is no carte Vitale 2, card.unreadable if a file is protected or not shaped
-    as cards.md §2.4 says, vitale.empty if nobody is on it, and what `Card.transmit` raises.
+    as public readers find them, vitale.empty if nobody is on it, and what `Card.transmit` raises.
     """
     files = next((files for way in WAYS if (files := way(card))), None)
     if files is None:
@@ -62,7 +62,7 @@ def read_vitale(card: Card) -> VitaleContent:
 
 
 def parse_holders(files: Files) -> tuple[VitaleHolder, ...]:
-    """Pair identities and NIRs by their order (cards.md §2.3). Raises card.unreadable."""
+    """Pair identities and NIRs by their order. Raises card.unreadable."""
     nirs = [_text(value) for template in _templates(files.nirs) for tag, value in objects(template) if tag == TAG_NIR]
     people = [dict(objects(template)) for template in _templates(files.identities)]
     shared = len(nirs) < len(people)
@@ -75,7 +75,7 @@ def parse_holders(files: Files) -> tuple[VitaleHolder, ...]:
 def rank_candidates(holders: Sequence[VitaleHolder], index: int) -> list[int]:
     """The holders that share the birth date of holder `index`, itself included; none when it is alone.
 
-    The card does not give the birth rank, and these people differ by it only (cards.md §2.6).
+    The card does not give the birth rank, and these people differ by it only.
     """
     twins = [holder.index for holder in holders if holder.birth_date_raw == holders[index].birth_date_raw]
     return twins if len(twins) > 1 else []

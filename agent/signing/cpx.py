@@ -2,7 +2,7 @@
 
 Sources: public IGC-Santé sample certificates; private extensions 1.2.250.1.71 as the GIE's TLSi kit
 reads them (second hand); object labels from the Cryptolib CPS external specification v2.0.0 (second
-hand); activity tags EE/84/85/86 from public clients that parsed real test cards. See cards.md §6.
+hand); activity tags EE/84/85/86 from public clients that parsed real test cards.
 """
 
 import re
@@ -31,7 +31,7 @@ Mark = Literal["test", "production", "unknown"]
 
 SIGNATURE_LABEL = "Certificat de Signature CPS"
 
-# card type, extension 1.2.250.1.71.1.2.2 -> our kind, NameQualifier of the assertion (insi.md §7.1).
+# card type, extension 1.2.250.1.71.1.2.2 -> our kind, NameQualifier of the assertion.
 # Only CPS was seen in a signed message; the others come from the GIE's sample code [guess].
 _KINDS: dict[int | None, tuple[CpxKind, str]] = {
     0: (CpxKind.CPS, "CPS"),

@@ -1,7 +1,7 @@
 """The organisation's software certificate (IGC-Santé, ORG AUTH_CLI), for mutual TLS. ★ (one file, cryptography)
 
 Names: subject CN INSI-MANU or INSI-AUTO, OU = structure identifier (padoa/tlsi-ins README and public
-support pages, second hand); extension 1.2.250.1.71.1.2.5 tells test from production. insi.md §8.2.
+support pages, second hand); extension 1.2.250.1.71.1.2.5 tells test from production.
 """
 
 from dataclasses import dataclass, field

@@ -1,8 +1,8 @@
 """The CPx through its PKCS#11 module. ★ PyKCS11; only the worker process loads this file.
 
 PyKCS11 holds the interpreter's lock during every call and the modules are native code: hence the
-worker. Behaviour seen with the Cryptolib CPS 5.2.2 and OpenSC 0.23 on a virtual CPS3 (real-parts.md
-§9); codes are those of PKCS#11 v2.40 §5.1.
+worker. Behaviour seen with the Cryptolib CPS 5.2.2 and OpenSC 0.23 on a virtual CPS3; codes are those of
+PKCS#11 v2.40 §5.1.
 """
 
 import os

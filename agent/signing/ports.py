@@ -60,7 +60,7 @@ class Tokens(Protocol):
     def sign(self, serial: str, cka_id: bytes, data: bytes) -> bytes:
         """RSA PKCS#1 v1.5 with SHA-256 over `data`, by the private key with this CKA_ID.
 
-        CKM_SHA256_RSA_PKCS first, then CKM_RSA_PKCS over the DigestInfo (real-parts.md §9.3).
+        CKM_SHA256_RSA_PKCS first, then CKM_RSA_PKCS over the DigestInfo.
         Raises cpx.sessionLost, card.removed, cpx.noSignature, module.cannotSign, token.unknown, device.crashed.
         """
         ...

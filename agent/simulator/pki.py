@@ -144,7 +144,7 @@ def issue_card_certificate(
     not_before: datetime | None = None,
     not_after: datetime | None = None,
 ) -> Issued:
-    """A CPx certificate (cards.md §6.6, §6.7).
+    """A CPx certificate.
 
     `kind`: 0 CPS, 1 CPF, 2 CDE/CPE, 3 CDA/CPA. `mark`: 0x80 a test card, 0x00 a production card. None
     leaves the extension out.

@@ -401,7 +401,7 @@ def _software_name(run: _Run) -> SoftwareName:
 
 
 def _vitale_query(holder: VitaleHolder, rank: int, *, send_birth_name: bool) -> VitaleQuery:
-    """What WS_INS1 is asked for this holder (cards.md §2.9). Raises vitale.nirUnusable."""
+    """What WS_INS1 is asked for this holder. Raises vitale.nirUnusable."""
     from agent.insi import names
 
     if not re.fullmatch(_USABLE_NIR, holder.nir) or len(holder.nir) != 13 or holder.birth_date is None:

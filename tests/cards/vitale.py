@@ -1,6 +1,6 @@
 """A virtual carte Vitale 2, or another card in its place. Invented people only.
 
-Behaves as cards.md §3.1 writes it: command script of the public readers, T=0 status words.
+Answers the command script of the public readers, with T=0 status words.
 """
 
 import argparse

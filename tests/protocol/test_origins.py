@@ -1,4 +1,4 @@
-"""Who may enter. Each refusal is an incident of a comparable product (bridges.md §5, D2 to D7)."""
+"""Who may enter. Each refusal is an incident of a comparable product."""
 
 from http import HTTPStatus
 

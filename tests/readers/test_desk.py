@@ -165,7 +165,7 @@ def test_the_same_card_taken_out_and_put_back_is_found_again() -> None:
 
 @pytest.mark.parametrize("other", [None, "twins", "empty", "cpx", "vitale1"])
 def test_another_card_or_none_in_its_place_is_noticed(other: str | None) -> None:
-    """cards.md §2.10, step 8: an error, not a call."""
+    """CNDA test 1.03: an error, not a call."""
     readers = desk(A="durand-two-holders")
     reading = read(readers)
     readers.insert("A", other)

@@ -28,14 +28,14 @@ KNOWN = [
 
 @pytest.mark.parametrize(("atr", "kind"), KNOWN)
 def test_every_published_atr_is_known(atr: str, kind: CardKind) -> None:
-    """pcsc-tools 1.6.2 smartcard_list.txt and Cryptolib CPS (cards.md §2.1, §6.2)."""
+    """pcsc-tools 1.6.2 smartcard_list.txt and Cryptolib CPS."""
     assert kind == kind_of(bytes.fromhex(atr))
 
 
 @pytest.mark.parametrize(
     "atr",
     [
-        "3B 75 13 00 00 9C 09 EA 90 00",  # "another card" (cards.md §2.1)
+        "3B 75 13 00 00 9C 09 EA 90 00",  # "another card"
         "3F 65 25 00 22 09 69 90 01",  # the Vitale 1 family is shared with bank and parking cards
         "3F 65 25 00 24 09 69 90 00",
         "3B 75 13 00 00 44 09 EA 90 00 00",  # longer than a Vitale 2

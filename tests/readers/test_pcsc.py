@@ -106,7 +106,7 @@ def refusal(call: Callable[[], object]) -> AgentError:
 def test_two_holders_are_read_whatever_the_cards_t0_manners(
     pcscd: Pcscd, vitale: Callable[..., CardProcess], manners: tuple[str, ...]
 ) -> None:
-    """cards.md §3.1: 61xx, 6Cxx and padding are all met."""
+    """61xx, 6Cxx and padding are all met on T=0 cards."""
     vitale(*manners)
 
     reading = read()
@@ -270,7 +270,7 @@ def test_a_card_that_another_program_resets_in_the_middle_is_in_use(
 def test_the_same_card_is_found_again_and_another_in_its_place_is_noticed(
     desk: Desk, pcscd: Pcscd, vitale: Callable[..., CardProcess]
 ) -> None:
-    """Same reader, same ATR, another person (cards.md §2.10, step 8)."""
+    """Same reader, same ATR, another person (CNDA test 1.03)."""
     card = vitale()
     reading = read()
     reread(PcscReaders(), reading)

@@ -68,7 +68,7 @@ def test_the_shipped_cards_are_of_every_kind_that_a_desk_meets() -> None:
 
 
 def test_the_default_desk_holds_a_family_that_insi_knows_and_a_cps() -> None:
-    """The first holder is the official fictitious ADRUN ZOE (insi.md §16); two holders, so that a page must ask."""
+    """The first holder is the official fictitious ADRUN ZOE; two holders, so that a page must ask."""
     readers = SimulatedReaders.default()
 
     reading = read_first_vitale(readers, reader=None, prefer=(), exclude=())

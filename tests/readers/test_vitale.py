@@ -9,7 +9,7 @@ from agent.model import CardKind, NameKind, NirOf
 from agent.readers.vitale import Files, VitaleContent, key_of, parse_holders, rank_candidates, read_vitale
 from tests.readers.scripted import ScriptedCard, desk, tlv
 
-# cards.md §3.2
+# Two invented holders; the bytes were checked by computation.
 IDENTITIES = bytes.fromhex(
     "651A80064455 52414E44810648C94CC84E458208 3139383431323331 651780064455 52414E4481034CC94F8208 3230313530323031"
 )
@@ -39,7 +39,7 @@ def code_of(*answers: str | bytes) -> Code:
 
 
 def test_everyone_on_the_card_is_read_in_card_order() -> None:
-    """Bytes of cards.md §3.2, with the T=0 answers 61xx and 6Cxx."""
+    """With the T=0 answers 61xx and 6Cxx."""
     content = read("durand-two-holders")
 
     assert [("DURAND", "HÉLÈNE", "1984-12-31"), ("DURAND", "LÉO", "2015-02-01")] == [
@@ -50,13 +50,13 @@ def test_everyone_on_the_card_is_read_in_card_order() -> None:
 
 
 def test_the_rank_and_the_nature_of_the_name_are_never_claimed() -> None:
-    """cards.md §2.4, §2.6: nothing published says either."""
+    """Nothing published says either."""
     for one in read("durand-two-holders").holders:
         assert (1, True, NameKind.UNKNOWN, None) == (one.rank, one.rank_assumed, one.name_kind, one.certified_nir)
 
 
 def test_fewer_numbers_than_holders_means_the_first_is_the_insured_persons() -> None:
-    """cards.md §3.2."""
+    """Rufus pairs them by their order."""
     holders = read("durand-two-holders").holders
 
     assert [("2841276451089", "93", NirOf.INSURED)] * 2 == [(one.nir, one.nir_key, one.nir_of) for one in holders]
@@ -107,7 +107,7 @@ def test_a_number_is_kept_as_on_the_card_even_with_a_wrong_key_or_length(raw: by
     ],
 )
 def test_a_birth_date_is_never_taken_for_more_than_it_says(raw: bytes, date: str | None) -> None:
-    """cards.md §2.8: keep the raw string, never a calendar type."""
+    """Lunar dates: keep the raw string, never a calendar type."""
     (one,) = parse_holders(Files(holder(birth=raw), NIRS))
 
     assert (date, raw.decode("latin-1").strip()) == (one.birth_date, one.birth_date_raw)
@@ -144,7 +144,7 @@ def test_a_file_of_exactly_one_answer_ends_with_it() -> None:
 
 
 def test_what_refuses_the_master_file_is_no_vitale_and_is_left_alone() -> None:
-    """cards.md §2.3, step 2: for instance a CPS."""
+    """For instance a CPS."""
     card = ScriptedCard("6A86")
 
     with pytest.raises(AgentError) as error:
@@ -205,7 +205,7 @@ def test_people_do_not_print() -> None:
 
 
 def test_two_holders_with_one_birth_date_need_a_rank() -> None:
-    """cards.md §2.6."""
+    """Twins: the rank is not on the public side of the card."""
     twins = parse_holders(Files(holder() + LEO_AND_ZOE, NIRS))
 
     assert [1, 2] == rank_candidates(twins, 1) == rank_candidates(twins, 2)
@@ -225,7 +225,7 @@ def test_two_holders_with_one_birth_date_need_a_rank() -> None:
     ],
 )
 def test_the_key_is_97_minus_the_remainder_with_corsica_replaced(nir: str, key: str) -> None:
-    """GIE "Données API Lecture Vitale 6.xx" (second hand, cards.md §2.7); values computed there."""
+    """GIE "Données API Lecture Vitale 6.xx" (second hand); values computed there."""
     assert key == key_of(nir)
 
 

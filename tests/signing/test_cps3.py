@@ -1,6 +1,6 @@
 """A virtual CPS3 behind Debian's OpenSC, through the worker: what only a real card can show.
 
-real-parts.md §9: the commands of this card are those of public traces of a real CPS3.
+The commands of this card are those of public traces of a real CPS3 (OpenSC issue 2275).
 """
 
 import os

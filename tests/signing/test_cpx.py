@@ -105,7 +105,7 @@ def test_a_speciality_missing_in_the_certificate_is_read_on_the_card(ca: Issued)
     ],
 )
 def test_the_card_type_gives_the_name_qualifier(ca: Issued, number: int | None, kind: CpxKind, qualifier: str) -> None:
-    """insi.md §7.1, extension 1.2.250.1.71.1.2.2."""
+    """GIE kit, extension 1.2.250.1.71.1.2.2."""
     facts = card_facts(issue_card_certificate(ca, Person(), kind=number).der)
 
     assert (kind, qualifier) == (facts.kind, facts.name_qualifier)

@@ -77,7 +77,7 @@ def test_the_code_typed_arrives_as_bytes(desktop: Desktop):
 
 
 def test_the_window_is_above_the_others_and_has_the_keyboard(desktop: Desktop):
-    """bridges.md D26 and row 13 of chapter 7: never behind the browser."""
+    """D26: never behind the browser."""
     seen: list[bool] = []
 
     def hands() -> None:
@@ -132,7 +132,7 @@ def test_valider_means_nothing_before_the_code_is_long_enough(desktop: Desktop):
 
 
 def test_the_last_try_is_typed_only_after_the_tick(desktop: Desktop):
-    """bridges.md D26."""
+    """D26."""
 
     def hands() -> None:
         desktop.type("0000")  # the tick has the keyboard: these go nowhere
@@ -178,7 +178,7 @@ def test_a_hostile_reason_opens_an_ordinary_window(desktop: Desktop):
 
 
 def test_a_return_meant_for_another_window_answers_nothing(desktop: Desktop):
-    """bridges.md D26, anti-clickjacking. The key is pressed in the very event that maps the window."""
+    """D26, anti-clickjacking. The key is pressed in the very event that maps the window."""
     script = """
 import sys
 from agent.tray.bridge import PinQuestion
@@ -217,7 +217,7 @@ print(answer, code.decode())
 
 
 def test_a_withdrawn_question_leaves_no_window_and_no_process(desktop: Desktop):
-    """bridges.md D23."""
+    """D23."""
 
     async def withdraw() -> list[int]:
         before = children()

@@ -48,7 +48,7 @@ def test_few_tries_left_are_said_in_words():
 
 
 def test_the_last_try_must_be_understood_first():
-    """bridges.md D26: no last try without explicit confirmation."""
+    """D26: no last try without explicit confirmation."""
     shown = page(PinState.FINAL, previous_error=Code.PIN_WRONG)
 
     assert "Code faux. Dernier essai : un code faux bloquera la carte." == shown.notice

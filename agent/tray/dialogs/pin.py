@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.child import Pipe, pipe_to_parent
+from agent.pin import wipe
 from agent.tray.dialogs.words import page_of
 
 Answer = tuple[dict[str, str], bytearray]
@@ -34,7 +35,7 @@ def child_main() -> int:
     answer, code = _simulated(question) if question["simulatedAnswer"] else _asked(question)
     with contextlib.suppress(OSError):  # nobody wants the answer any more
         pipe.send(answer, code)
-    code[:] = bytes(len(code))
+    wipe(code)
     return 0
 
 

@@ -57,34 +57,30 @@ class PinWindow:
 
     def _fill(self) -> None:
         page = self._page
-        body = ttk.Frame(self._window, padding="18p", style="Body.TFrame")
+        body = ttk.Frame(self._window, padding="18p")
         body.pack(fill="both", expand=True)
-        ttk.Frame(body, width=_WIDTH, style="Body.TFrame").pack()
-        head = ttk.Frame(body, style="Body.TFrame")
+        ttk.Frame(body, width=_WIDTH).pack()
+        head = ttk.Frame(body)
         head.pack(fill="x")
-        ttk.Label(head, image=self._picture, style="Body.TLabel").pack(side="left", padx=("0p", "10p"))
+        ttk.Label(head, image=self._picture).pack(side="left", padx=("0p", "10p"))
         ttk.Label(head, text=page.heading, style="Heading.TLabel").pack(anchor="w")
         if page.holder:
-            ttk.Label(head, text=page.holder, style="Body.TLabel", wraplength=_TEXT_WIDTH).pack(anchor="w")
+            ttk.Label(head, text=page.holder, wraplength=_TEXT_WIDTH).pack(anchor="w")
         ttk.Separator(body).pack(fill="x", pady="12p")
-        facts = ttk.Frame(body, style="Body.TFrame")
+        facts = ttk.Frame(body)
         facts.pack(fill="x")
         for row, (label, text) in enumerate(page.facts):
             ttk.Label(facts, text=label, style="Quiet.TLabel").grid(row=row, column=0, sticky="nw", pady="2p")
-            style = "Strong.TLabel" if row == 0 else "Body.TLabel"
+            style = "Strong.TLabel" if row == 0 else "TLabel"
             value = ttk.Label(facts, text=text, style=style, wraplength=_TEXT_WIDTH)
             value.grid(row=row, column=1, sticky="nw", padx=("12p", 0), pady="2p")
         if page.notice:
             ttk.Label(body, text=page.notice, style="Alarm.TLabel", wraplength=_WIDTH).pack(anchor="w", pady=("12p", 0))
         if page.consent:
-            self._consent = ttk.Checkbutton(
-                body, text=page.consent, variable=self._agreed, command=self._consented, style="Body.TCheckbutton"
-            )
+            self._consent = ttk.Checkbutton(body, text=page.consent, variable=self._agreed, command=self._consented)
             self._consent.pack(anchor="w", pady=("6p", 0))
         if page.prompt:
-            ttk.Label(body, text=page.prompt, style="Body.TLabel", wraplength=_WIDTH).pack(
-                anchor="w", pady=("12p", "4p")
-            )
+            ttk.Label(body, text=page.prompt, wraplength=_WIDTH).pack(anchor="w", pady=("12p", "4p"))
         self._hint = ttk.Label(body, style="Alarm.TLabel", wraplength=_WIDTH)
         if page.typed_here:
             self._entry = ttk.Entry(
@@ -99,11 +95,11 @@ class PinWindow:
             )
             self._entry.pack(anchor="w")
             self._hint.pack(anchor="w", pady=("4p", 0))
-        buttons = ttk.Frame(body, style="Body.TFrame")
+        buttons = ttk.Frame(body)
         buttons.pack(fill="x", pady=("14p", 0))
         refuse = ttk.Button(buttons, text=page.refuse, command=self._refuse)
         if page.accept:
-            self._button = ttk.Button(buttons, text=page.accept, command=self._accept, style="Accept.TButton")
+            self._button = ttk.Button(buttons, text=page.accept, command=self._accept)
             self._button.pack(side="right", padx=("8p", 0))
         refuse.pack(side="right")
         for key in ("<Return>", "<KP_Enter>"):
@@ -198,11 +194,10 @@ def _root() -> tk.Tk:
     styles = ttk.Style(root)
     if x11:
         styles.theme_use("clam")
-        styles.configure(".", background=_PAPER)
+        styles.configure(".", background=_PAPER, foreground=_INK)
         styles.configure("TCheckbutton", indicatorsize="11p")
         styles.configure("TButton", background="#eef1f5", padding="10p 5p", bordercolor="#b9c2cd")
     for name, colour, face in (
-        ("Body", _INK, (family, size)),
         ("Quiet", _QUIET, (family, size)),
         ("Strong", _INK, (family, size, "bold")),
         ("Alarm", _ALARM, (family, size, "bold")),

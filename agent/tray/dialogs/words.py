@@ -22,7 +22,7 @@ class Page:
     title: str
     heading: str
     holder: str
-    facts: tuple[tuple[str, str], ...]  # label and text: who asks, with what, for what, and the site's own words quoted
+    facts: tuple[tuple[str, str], ...]  # label and text: who asks, with what, for what; the site's words
     notice: str  # what went wrong just before, or how few tries are left
     consent: str  # to be ticked before anything else, or nothing
     prompt: str
@@ -54,6 +54,7 @@ def page_of(question: Mapping[str, Any]) -> Page:
         notices = [CATALOGUE[Code.PIN_LOCKED].title, CATALOGUE[Code.PIN_LOCKED].action]
     elif state in _TRIES_LEFT:
         notices.append(_TRIES_LEFT[state])
+    prompt = say(_ON_READER if pin_pad else _EXACT if least == most else _RANGE).format(least, most)
     return Page(
         title=say(_TITLE),
         heading=say(_HEADING),
@@ -61,11 +62,7 @@ def page_of(question: Mapping[str, Any]) -> Page:
         facts=tuple(facts),
         notice=" ".join(say(words) for words in notices),
         consent=say(_CONSENT) if state == "final" else "",
-        prompt=""
-        if locked
-        else say(_ON_READER)
-        if pin_pad
-        else say(_EXACT if least == most else _RANGE).format(least, most),
+        prompt="" if locked else prompt,
         only_digits=say(_ONLY_DIGITS),
         accept="" if locked else say(_CONTINUE if pin_pad else _ACCEPT),
         refuse=say(_CLOSE if locked else _CANCEL),
