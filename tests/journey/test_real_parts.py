@@ -295,6 +295,47 @@ def test_pulling_the_vitale_is_told_and_a_new_call_refuses(workstation: Workstat
     site.close()
 
 
+def test_a_vitale_pulled_while_it_is_read_is_said_and_the_next_reading_works(
+    workstation: Workstation, pcscd: Pcscd
+) -> None:
+    site = workstation.site()
+    workstation.vitale.remove()
+    with CardProcess("tests.cards.vitale", pcscd.port_of("Vitale"), "--pull-at", "3") as leaving:
+        leaving.insert()
+        assert site.refusal("vitale.read").reason == "card.removed"
+    workstation.vitale.insert()
+
+    assert len(site.call("vitale.read")["holders"]) == 2
+    site.close()
+
+
+def test_a_card_service_that_dies_and_comes_back_is_survived(workstation: Workstation, pcscd: Pcscd) -> None:
+    site = workstation.site()
+    site.call("cards.watch")
+    pcscd.kill()
+    assert {site.notified("reader.removed")["reader"] for _ in range(4)} >= {
+        pcscd.reader("Vitale"),
+        pcscd.reader("CPS"),
+    }
+    assert site.refusal("vitale.read").reason == "pcsc.unavailable"
+    assert site.call("agent.status")["cardService"] is False
+    pcscd.restart()
+    workstation.vitale.insert()
+    workstation.cps.insert()
+
+    def seen() -> set[str]:
+        return {reader["card"]["kind"] for reader in site.call("cards.watch")["readers"] if "card" in reader}
+
+    # The watcher's back-off is 1 to 30 s: a card may be told with its reader, or on its own.
+    until(lambda: seen() >= {"vitale2", "cpx"}, "both cards", seconds=60)
+    assert len(site.call("vitale.read")["holders"]) == 2
+    number = site.send("insi.retrieveByTraits", traits=TOUSSAINT)
+    workstation.type_code("1234")
+    assert site.reply(number)["code"] == "00"
+    site.call("cpx.lock")
+    site.close()
+
+
 def test_the_code_and_the_nir_are_in_no_log(workstation: Workstation) -> None:
     texts = [file.read_bytes() for file in workstation.folder.rglob("*.log*") if file.is_file()]
 

@@ -158,9 +158,9 @@ class Desktop:
         return done.stdout
 
 
-def until(happened: Callable[[], bool], what: str) -> None:
+def until(happened: Callable[[], bool], what: str, *, seconds: float = _READY_S) -> None:
     """Wait for what has to happen; fail, saying what did not."""
-    deadline = time.monotonic() + _READY_S
+    deadline = time.monotonic() + seconds
     while not happened():
         if time.monotonic() > deadline:
             pytest.fail(f"not seen: {what}")
