@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from agent.tray.state import Action, Icon, TrayView
+from agent.tray.state import Action, Icon, MenuLine, TrayView
 
 log = logging.getLogger(__name__)
 _SIZE = 64
@@ -41,85 +41,72 @@ class TrayHandle:
         self._pystray = pystray
         self._actions = actions
         self._icon = pystray.Icon("insi-agent", _picture(view), self._title(view), self._menu(view))
-        _dock_once(self._icon)
-        self._on_screen = threading.Event()
-        # pystray's setters wait for its loop, for ever once that has ended: only the thread below calls them.
-        self._views: queue.SimpleQueue[TrayView | None] = queue.SimpleQueue()
+        self._in_loop: Callable[[Callable[[], None]], None] = lambda call: call()
+        if hasattr(self._icon, "_dock_window"):
+            from agent.tray.x11 import Loop
+
+            self._in_loop = Loop(self._icon).call
+        self._running = threading.Event()
+        self._wishes: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._wishes.put(self._appear)
 
     def run(self) -> None:
         """Show the icon until `stop`, or until the desktop is gone."""
         follower = threading.Thread(target=self._follow, name="tray-updates", daemon=True)
         follower.start()
         try:
-            self._icon.run(setup=self._show)
+            self._icon.run(setup=lambda _icon: self._running.set())
         except Exception as error:  # noqa: BLE001  (GTK's raises GLib.Error at the end without a notification service)
             log.info("the tray icon ended: %s", type(error).__name__)
-        self._on_screen.set()
-        self._views.put(None)
+        self._running.set()
+        self.stop()
         follower.join(1)
 
     def update(self, view: TrayView) -> None:
         """Show another state."""
-        self._views.put(view)
+        self._wishes.put(lambda: self._draw(view))
 
     def stop(self) -> None:
         """Take the icon away; `run` then returns."""
-        self._views.put(None)
-
-    def _show(self, icon: Any) -> None:
-        try:
-            icon.visible = True
-        finally:
-            self._on_screen.set()
+        self._wishes.put(None)
 
     def _follow(self) -> None:
-        self._on_screen.wait()
+        """Pass wishes on, one by one: some back-ends make their callers wait."""
+        self._running.wait()
         try:
-            while (view := self._views.get()) is not None:
-                self._icon.icon = _picture(view)
-                self._icon.title = self._title(view)
-                self._icon.menu = self._menu(view)
-            self._icon.stop()
+            while (wish := self._wishes.get()) is not None:
+                self._in_loop(wish)
+            self._in_loop(self._icon.stop)
         except Exception as error:  # noqa: BLE001  (as in run)
             log.info("the tray icon is out of reach: %s", type(error).__name__)
+
+    def _appear(self) -> None:
+        self._icon.visible = True
+
+    def _draw(self, view: TrayView) -> None:
+        self._icon.icon = _picture(view)
+        self._icon.title = self._title(view)
+        self._icon.menu = self._menu(view)
 
     def _title(self, view: TrayView) -> str:
         if self._pystray.Icon.HAS_MENU:
             return view.title
-        return (
-            view.title.replace("–", "-").encode("latin-1", "replace").decode("latin-1")
-        )  # python-xlib's names take nothing else
+        return view.title.replace("–", "-").encode("latin-1", "replace").decode("latin-1")  # X11: nothing else
 
     def _menu(self, view: TrayView) -> Any:
         """Lines that only inform are greyed; the first that does something is what a click on the icon does."""
-        first = next(
-            (line for line in view.menu if line.action in self._actions and line.action is not Action.QUIT), None
-        )
-        return self._pystray.Menu(
-            *(
-                self._pystray.MenuItem(
-                    line.text,
-                    self._call(self._actions.get(line.action) if line.action else None),
-                    enabled=line.action in self._actions,
-                    default=line is first,
-                )
-                for line in view.menu
-            )
-        )
+        offered = [line for line in view.menu if line.action in self._actions]
+        first = next((line for line in offered if line.action is not Action.QUIT), None)
+        return self._pystray.Menu(*(self._item(line, default=line is first) for line in view.menu))
 
-    @staticmethod
-    def _call(action: Callable[[], None] | None) -> Callable[[], None]:
-        return action or (lambda: None)
+    def _item(self, line: MenuLine, *, default: bool) -> Any:
+        action = self._actions.get(line.action) if line.action else None
 
+        def clicked(*_pystrays: Any) -> None:
+            if action:
+                action()
 
-def _dock_once(icon: Any) -> None:
-    """pystray on X11 asks for its place again at each change, and an icon that asks twice is lost at times.
-
-    Seen with pystray 0.19.5 and trayer 1.1.8, about one start in four.
-    """
-    if hasattr(icon, "_dock_window"):
-        dock = icon._dock_window
-        icon._dock_window = lambda: None if icon._systray_manager else dock()
+        return self._pystray.MenuItem(line.text, clicked, enabled=action is not None, default=default)
 
 
 def _picture(view: TrayView) -> Any:

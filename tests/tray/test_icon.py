@@ -13,7 +13,8 @@ WAITING = view_of(TrayState(Environment.SIMULATED))
 TROUBLE = view_of(TrayState(Environment.SIMULATED, troubles=(Code.PCSC_UNAVAILABLE,)))
 
 SCRIPT = """
-import sys, threading
+import faulthandler, sys, threading
+faulthandler.dump_traceback_later(20, exit=True)
 from agent.errors import Code
 from agent.model import Environment
 from agent.tray.icon import open_tray

@@ -46,7 +46,7 @@ def page_of(question: Mapping[str, Any]) -> Page:
         return words.en if language == "en" else words.fr
 
     holder = tame(question["holder"], MAX_LINE)
-    facts = [(say(label), tame(question[member], most)) for member, label, most in _FACTS]
+    facts = [(say(label), tame(question[member], most)) for member, label, most in _FACTS if question[member]]
     if reason := tame(question["reason"] or "", MAX_REASON):
         facts.append((say(_MESSAGE), say(_QUOTED).format(reason)))
     notices = [CATALOGUE[Code(question["previousError"])].title] if question["previousError"] else []
