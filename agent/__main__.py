@@ -1,8 +1,12 @@
 """Arguments, then run. The hidden subcommand `_child` is a window or vendor code in a process of its own."""
 
+import os
 import sys
 
 from agent.child import harden
+
+# pydantic would look through every installed package for plug-ins, and load them: slow, and strangers
+os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
 
 
 def main() -> int:

@@ -22,8 +22,9 @@ from agent.errors import AgentError, Code
 from agent.insi.addresses import ADDRESSES
 from agent.model import AuthMode, CardKind, Environment, ReaderSeen, Right, Value
 from agent.pin import Pin
-from agent.places import Places, Running, announce, instance_id, withdraw
+from agent.places import Places, Running, announce, claim, instance_id, withdraw
 from agent.protocol.messages import API_LEVEL, CpxChangedParams, WatchResult
+from agent.protocol.methods import BEFORE_HELLO, FROM_MEMORY
 from agent.protocol.origins import Caller, Doorkeeper
 from agent.protocol.session import Call
 from agent.tray.bridge import PinQuestion
@@ -103,11 +104,22 @@ class Agent:
     # ------------------------------------------------------------ start and stop
 
     async def start(self) -> None:
-        """Listen first, then look at the readers. Raises ports.busy, simulator.forbidden, config.invalid."""
-        from agent.protocol.server import Server
+        """Listen first, then look at the readers; what was begun is undone when that fails.
 
+        Raises simulator.forbidden, agent.running, ports.busy, config.invalid.
+        """
         if self.options.simulate and self.settings.simulate == "forbid":
             raise AgentError(Code.SIMULATOR_FORBIDDEN)
+        try:
+            await self._start()
+        except BaseException:
+            self._undo()
+            raise
+
+    async def _start(self) -> None:
+        from agent.protocol.server import Server
+
+        self._stops.append(claim(self.places.runtime))
         self._loop = asyncio.get_running_loop()
         self.desk = simulated_desk(self) if self.options.simulate else real_desk(self)
         self._stops.append(self.desk.lanes.close)
@@ -146,8 +158,11 @@ class Agent:
             await self.desk.lanes.network.run(self.desk.teleservice.close, timeout_s=5)
         with contextlib.suppress(AgentError):
             await self.desk.lanes.journal.run(self.desk.journal.close, timeout_s=5)
-        for stop in reversed(self._stops):
-            stop()
+        self._undo()
+
+    def _undo(self) -> None:
+        while self._stops:
+            self._stops.pop()()
 
     async def reload(self) -> None:
         """Read the settings again; a wrong file keeps the old ones. Origins that lost rights are closed."""
@@ -157,6 +172,8 @@ class Agent:
             log.error("settings not reloaded: %s", error)  # noqa: TRY400  (no traceback: the code says it all)
             return
         await self._server.close_revoked()
+        with contextlib.suppress(AgentError):  # the next call connects as it is configured now
+            await self.desk.lanes.network.run(self.desk.teleservice.close, timeout_s=5)
         await self._tell_changes()
 
     async def _open_organisation(self) -> None:
@@ -177,11 +194,11 @@ class Agent:
         if call.method.name in ("cards.watch", "cards.unwatch"):
             conversation.watching = call.method.name == "cards.watch"
             return WatchResult(readers=self.desk.seen or [])
-        asker = self._asker(conversation, progress)
-        result = await WORKFLOWS[call.method.name](self.desk, asker, call.params)
-        if call.method.name != "agent.hello":
-            await self._tell_changes()
-        return result
+        try:
+            return await WORKFLOWS[call.method.name](self.desk, self._asker(conversation, progress), call.params)
+        finally:
+            if call.method.name not in BEFORE_HELLO | FROM_MEMORY:  # a failure changes warnings too
+                self._spawn(self._tell_changes())
 
     @staticmethod
     def _asker(conversation: "Conversation", progress: "Progress") -> Asker:
@@ -214,7 +231,8 @@ class Agent:
         async with self.desk.seen_change:
             self.desk.seen_change.notify_all()
         for method, params in notifications:
-            await self._tell_watchers(method, params)
+            for conversation in self._watching():
+                await conversation.notify(method, params)
         if cpx.card_left(self.desk):
             await cpx.end_session(self.desk)
         elif any(params.card and params.card.kind is CardKind.CPX for _, params in notifications):
@@ -224,8 +242,7 @@ class Agent:
     def session_changed(self) -> None:
         """The card session opened, closed, or a professional's card came or went."""
         present = vitale.has_card(self.desk, CardKind.CPX)
-        params = CpxChangedParams(present=present, unlocked=self.desk.session is not None)
-        self._spawn(self._tell_watchers("cpx.changed", params))
+        self._spawn(self._tell_session(present, self.desk.session.owner if self.desk.session else None))
         if self._expiry:
             self._expiry.cancel()
             self._expiry = None
@@ -239,10 +256,14 @@ class Agent:
             await asyncio.sleep(left)
             await self._end_expired_session()
 
-    async def _tell_watchers(self, method: str, params: Value) -> None:
-        for conversation in list(self._server.conversations):
-            if conversation.watching:
-                await conversation.notify(method, params)
+    async def _tell_session(self, present: bool, owner: str | None) -> None:
+        """Another origin's session is as unknown as none."""
+        for conversation in self._watching():
+            unlocked = conversation.caller.origin == owner
+            await conversation.notify("cpx.changed", CpxChangedParams(present=present, unlocked=unlocked))
+
+    def _watching(self) -> "list[Conversation]":
+        return [conversation for conversation in self._server.conversations if conversation.watching]
 
     def show_state_in(self, shown: Callable[[TrayState], None]) -> None:
         """Tell every later state to `shown`, and the present one now. From any thread."""
@@ -291,7 +312,7 @@ def load_settings(options: Options) -> Loaded:
         return loaded
     from agent.simulator.pki import Person
 
-    doctor = Person()
+    doctor = Person().national_id
     demo = []
     if options.demo_origin:
         demo.append(
@@ -302,14 +323,15 @@ def load_settings(options: Options) -> Loaded:
                 authorisation={Environment.SIMULATED: SIMULATED_AUTHORISATION},
             )
         )
+    known = {
+        "billing_ids": [BillingId(professional=doctor, value="990000017")],
+        "activities": {doctor: "01"},
+    }
+    configured = {source.split(".")[1] for source in loaded.sources if source.startswith("cpx.")}
+    added = {name: value for name, value in known.items() if name not in configured}
     simulated: dict[str, Any] = {
         "environment": Environment.SIMULATED,
-        "cpx": loaded.settings.cpx.model_copy(
-            update={
-                "billing_ids": [BillingId(professional=doctor.national_id, value="990000017")],
-                "activities": {doctor.national_id: "01"},
-            }
-        ).model_dump(),
+        "cpx": loaded.settings.cpx.model_copy(update=added).model_dump(),
         "software": [*demo, *loaded.settings.software],
     }
     settings = Settings.model_validate({**loaded.settings.model_dump(), **simulated})
@@ -323,19 +345,20 @@ def real_desk(agent: Agent) -> Desk:
     """PC/SC, PKCS#11, the configured INSi, the user's keyring."""
     from agent.readers.pcsc import PcscReaders
     from agent.secrets import KeyringSecrets
-    from agent.signing.organisation import open_p12
     from agent.signing.worker import TokenWorker
 
-    keyring = KeyringSecrets()
+    keyring, environment = KeyringSecrets(), agent.settings.environment
 
     def load_organisation() -> "OrganisationCertificate":
+        from agent.signing.organisation import open_p12
+
         file = agent.settings.organisation.certificate
         if file is None:
             raise AgentError(Code.CERTIFICATE_MISSING)
         return open_p12(file, keyring.get(P12_SECRET_NAME) or b"")
 
     def endpoint(mode: AuthMode) -> tuple[str, bytes]:
-        insi, environment = agent.settings.insi, agent.settings.environment
+        insi = agent.settings.insi
         url = getattr(insi.endpoints.get(environment), mode.value, None) or ADDRESSES.get((environment, mode))
         files: list[Path] = getattr(insi.anchors.get(environment), mode.value, [])
         if url is None or not files:
@@ -446,6 +469,10 @@ class _Teleservice:
     ) -> None:
         self._agent, self._endpoint, self._load_organisation = agent, endpoint, load_organisation
         self._open: dict[AuthMode, HttpTeleservice] = {}
+
+    def check(self, mode: AuthMode) -> None:
+        if mode not in self._open:
+            self._endpoint(mode)
 
     def post(self, mode: AuthMode, action: str, envelope: bytes) -> "HttpReply":
         if mode not in self._open:

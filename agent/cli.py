@@ -3,8 +3,8 @@
 import argparse
 import contextlib
 import json
+import os
 import sys
-import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,28 +100,39 @@ def _demo(parsed: argparse.Namespace) -> int:
 
     places = Places.simulated().create()
     configure("WARNING", stderr=True, folder=places.log)
+    headless = parsed.headless or not _has_desktop()
+    if headless and not parsed.headless:
+        print("Pas de bureau ici : ni fenêtre ni icône, le code simulé est donné sans être demandé.", file=sys.stderr)
     page = PageServer()
-    options = Options(simulate=True, port=parsed.port, demo_origin=page.origin, answers_itself=parsed.headless)
-    running = RunningAgent(options, places)
-    try:
+    options = Options(simulate=True, port=parsed.port, demo_origin=page.origin, answers_itself=headless)
+    with contextlib.ExitStack() as parts:
+        parts.callback(page.stop)
+        running = RunningAgent(options, places)
+        parts.callback(running.stop)
         page.start(agent_ports=[running.agent.port])
         address = {
             "ws": f"ws://127.0.0.1:{running.agent.port}",
             "page": f"{page.origin}/",
             "origin": page.origin,
         }
-        print(json.dumps(address) if parsed.json else f"Page de démonstration : {address['page']}", flush=True)
 
         def open_page() -> None:
+            import webbrowser
+
             webbrowser.open(address["page"])
 
-        if not parsed.headless:
-            open_page()
-        until_told_to_stop(running, tray=not parsed.headless, open_demo=None if parsed.headless else open_page)
-    finally:
-        page.stop()
-        running.stop()
+        def ready() -> None:
+            print(json.dumps(address) if parsed.json else f"Page de démonstration : {address['page']}", flush=True)
+            if not headless:
+                open_page()
+
+        until_told_to_stop(running, tray=not headless, open_demo=None if headless else open_page, ready=ready)
     return 0
+
+
+def _has_desktop() -> bool:
+    """Whether there is a screen for windows at all."""
+    return not sys.platform.startswith("linux") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 def _status(parsed: argparse.Namespace) -> int:

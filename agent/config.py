@@ -25,7 +25,7 @@ ALL_RIGHTS: list[Right] = [right for right in Right if right is not Right.ADMIN]
 class Section(BaseModel):
     """A table of the configuration. Unknown settings are refused by name."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
 
 def machine(default: Any = ..., **about: Any) -> Any:

@@ -31,6 +31,8 @@ def examine(config_file: Path | None = None) -> list[Finding]:
         settings = load_settings(Options(config_file=config_file)).settings
     except AgentError as error:
         return [*findings, _failure("Configuration", error)]
+    except Exception as error:  # noqa: BLE001  (as in _probe)
+        return [*findings, _unforeseen("Configuration", error)]
     findings.append(
         Finding(
             "Configuration",
@@ -57,7 +59,11 @@ def _probe(what: str, probe: Callable[[Settings], str], settings: Settings) -> F
     except AgentError as error:
         return _failure(what, error)
     except Exception as error:  # noqa: BLE001  (a doctor never falls ill: an unforeseen failure is a finding)
-        return Finding(what, False, f"sonde en échec : {type(error).__name__}")
+        return _unforeseen(what, error)
+
+
+def _unforeseen(what: str, error: Exception) -> Finding:
+    return Finding(what, False, f"sonde en échec : {type(error).__name__}")
 
 
 def _failure(what: str, error: AgentError) -> Finding:

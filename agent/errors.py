@@ -124,6 +124,7 @@ class Code(StrEnum):
     CONFIG_INVALID = "config.invalid"
     PORTS_BUSY = "ports.busy"
     AGENT_NOT_RUNNING = "agent.notRunning"
+    AGENT_RUNNING = "agent.running"
     SIMULATOR_FORBIDDEN = "simulator.forbidden"
 
 
@@ -775,6 +776,12 @@ CATALOGUE: dict[Code, Row] = {
         True,
         Words("L'agent n'est pas démarré.", "The agent is not running."),
         Words("Lancer « insi-agent run ».", 'Start "insi-agent run".'),
+    ),
+    Code.AGENT_RUNNING: Row(
+        _P,
+        True,
+        Words("L'agent est déjà en marche.", "The agent is already running."),
+        Words("S'en servir, ou l'arrêter d'abord.", "Use that one, or stop it first."),
     ),
     Code.SIMULATOR_FORBIDDEN: Row(
         _I,

@@ -62,6 +62,14 @@ class Redacting(logging.Formatter):
     """Time, level, logger, message, all redacted. Of an exception: type and frames; its text only if it is ours."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """Memory, stderr and the file share one line: each shape of the net is searched for once."""
+        known = vars(record)
+        if "redacted" not in known:
+            known["redacted"] = self._redacted(record)
+        return cast(str, known["redacted"])
+
+    @staticmethod
+    def _redacted(record: logging.LogRecord) -> str:
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         said = redact(_message(record)).translate(_ONE_LINE)[:_LINE_CHARACTERS]
         line = f"{moment}.{int(record.msecs):03d}Z {record.levelname} {record.name}: {said}"

@@ -33,6 +33,7 @@ class Value(BaseModel):
         validate_by_alias=True,
         serialize_by_alias=True,
         hide_input_in_errors=True,
+        defer_build=True,  # validators are built at first use: the agent listens sooner
     )
 
 

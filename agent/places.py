@@ -6,9 +6,10 @@ import secrets
 import stat
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -96,6 +97,22 @@ def announce(runtime: Path, port: int) -> Running:
     return running
 
 
+def claim(runtime: Path) -> Callable[[], None]:
+    """Be the only agent of these places until the function returned is called, or until we die, however.
+
+    Raises agent.running when another one is, config.invalid when the folder cannot be written.
+    """
+    file = runtime / "agent.lock"
+    with _door(file):
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        _lock(descriptor)
+    except OSError:
+        os.close(descriptor)
+        raise AgentError(Code.AGENT_RUNNING) from None
+    return partial(os.close, descriptor)
+
+
 def find_running(runtime: Path) -> Running | None:
     """What agent.json says; None without one, or with one that is not whole. The agent may have died since."""
     try:
@@ -129,6 +146,18 @@ def _door(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise AgentError(Code.CONFIG_INVALID, f"errno {error.errno}", setting=str(path)) from None
+
+
+def _lock(descriptor: int) -> None:
+    """Raises OSError when somebody holds it. The Windows way is written from the documents, untested."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _no_runtime_folder() -> bool:

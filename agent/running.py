@@ -51,16 +51,18 @@ class RunningAgent:
         self._loop.close()
 
 
-def until_told_to_stop(running: RunningAgent, *, tray: bool, open_demo: Callable[[], None] | None = None) -> None:
-    """Show the tray, or wait, until a signal or the person says stop. SIGHUP reads the settings again."""
+def until_told_to_stop(
+    running: RunningAgent,
+    *,
+    tray: bool,
+    open_demo: Callable[[], None] | None = None,
+    ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Show the tray, or wait, until a signal or the person says stop. SIGHUP reads the settings again.
+
+    `ready` is called once signals are heard: who learns then that the agent runs may stop it at once.
+    """
     told = threading.Event()
-    icon = None
-    if tray:
-        actions: dict[Action, Callable[[], None]] = {Action.QUIT: told.set}
-        if open_demo:
-            actions[Action.OPEN_DEMO] = open_demo
-        state = TrayState(environment=running.agent.desk.environment, demo=open_demo is not None)
-        icon = open_tray(view_of(state), actions)
 
     def stop(*_signal: object) -> None:
         told.set()
@@ -72,6 +74,15 @@ def until_told_to_stop(running: RunningAgent, *, tray: bool, open_demo: Callable
         signal.signal(getattr(signal, name), stop)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, reload)
+    ready()
+    icon = None
+    if tray:
+        actions: dict[Action, Callable[[], None]] = {Action.QUIT: told.set}
+        if open_demo:
+            actions[Action.OPEN_DEMO] = open_demo
+        state = TrayState(environment=running.agent.desk.environment, demo=open_demo is not None)
+        icon = open_tray(view_of(state), actions)
+
     if icon is None:
         told.wait()
         return

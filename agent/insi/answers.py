@@ -9,8 +9,6 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from lxml import etree
-
 from agent.errors import AgentError, Code
 from agent.insi.faults import Fault, error_of
 from agent.insi.ports import HttpReply
@@ -62,6 +60,8 @@ def read_answer(reply: HttpReply) -> Answer:
 
 def _parse(content: bytes) -> Any | None:
     """The root element, or None. No DTD, no entity, no network, no size tricks."""
+    from lxml import etree
+
     parser = etree.XMLParser(
         resolve_entities=False, load_dtd=False, no_network=True, huge_tree=False, remove_comments=True, remove_pis=True
     )

@@ -69,6 +69,7 @@ class SimulatedInsi:
         )
         self.latency_s = latency_s
         self.requests: list[Request] = []  # filled with `record` only, in memory only
+        self.received = 0  # messages that came
         self._record = record
         self._material = server_certificate_pem, server_key_pem, ca_pem
         self._next: deque[Misbehaviour] = deque()
@@ -104,6 +105,7 @@ class SimulatedInsi:
     def handle(self, request: Request, client_name: str | None) -> tuple[int, str, bytes, Misbehaviour | None]:
         """Status, content type and body for a request, and how the door must spoil them."""
         with self._busy:
+            self.received += 1
             if self._record:
                 self.requests.append(request)
             spoil = self._next.popleft() if self._next else self._always

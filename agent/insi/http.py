@@ -57,11 +57,15 @@ class HttpTeleservice:
         self._private_folder = private_folder
         self._open: dict[AuthMode, tuple[_Context, urllib3.HTTPSConnectionPool]] = {}
 
+    def check(self, mode: AuthMode) -> None:
+        """As `ports.Teleservice`."""
+        if mode not in self._endpoints:
+            raise AgentError(Code.INSI_NOT_CONFIGURED, f"no endpoint for {mode}")
+
     def post(self, mode: AuthMode, action: str, envelope: bytes) -> HttpReply:
         """As `ports.Teleservice`; certificate.unreadable when our own certificate and key do not match."""
-        endpoint = self._endpoints.get(mode)
-        if endpoint is None:
-            raise AgentError(Code.INSI_NOT_CONFIGURED, f"no endpoint for {mode}")
+        self.check(mode)
+        endpoint = self._endpoints[mode]
         url = urllib3.util.parse_url(endpoint.url)
         if mode not in self._open:
             context = _context(endpoint, self._private_folder)

@@ -21,6 +21,10 @@ class HttpReply:
 class Teleservice(Protocol):
     """The INSi endpoints of one environment."""
 
+    def check(self, mode: AuthMode) -> None:
+        """Raises insi.notConfigured when nobody said where this mode is served; speaks to nobody."""
+        ...
+
     def post(self, mode: AuthMode, action: str, envelope: bytes) -> HttpReply:
         """POST one SOAP envelope to the endpoint of this mode; never retries, never follows a redirect.
 

@@ -121,7 +121,7 @@ class Reachability(Value):
 
 
 class CpxSession(Value):
-    """Whether a card session is open, and whether it belongs to this origin."""
+    """This origin's card session; the command line alone sees another's as open."""
 
     open: bool
     own: bool

@@ -64,3 +64,6 @@ NOTIFICATIONS: dict[str, type[Value]] = {
 }
 
 BEFORE_HELLO = frozenset({"agent.hello"})
+
+# Never wait for anything: answered by the task that reads the socket, without one of their own.
+FROM_MEMORY = frozenset({"agent.status", "cards.watch", "cards.unwatch"})

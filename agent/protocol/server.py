@@ -26,6 +26,7 @@ from websockets.typing import Subprotocol
 from agent.errors import AgentError, Code
 from agent.model import Value
 from agent.protocol.messages import SUBPROTOCOL, OperationCancelParams, OperationCancelResult, ProgressParams
+from agent.protocol.methods import FROM_MEMORY
 from agent.protocol.origins import DISCOVERY_PATH, NATIVE, Caller, Doorkeeper, Refusal, Request
 from agent.protocol.session import (
     CLOSE_REVOKED,
@@ -200,6 +201,8 @@ class Server:
                         await conversation._send(output)
                     elif isinstance(output.params, OperationCancelParams):
                         await self._cancel(conversation, output, output.params)
+                    elif output.method.name in FROM_MEMORY:
+                        await self._run(conversation, output)
                     else:
                         self._start(conversation, output)
         finally:
@@ -234,7 +237,9 @@ class Server:
             log.exception("incident %s", incident.facts["incident"])
             reply, code = conversation.session.fail(call, incident), incident.code.value
         milliseconds = round(1000 * (asyncio.get_running_loop().time() - started))
-        log.info("%s %s %s %s ms", call.method.name, conversation.caller.origin, code, milliseconds)
+        # a page that asks every second how we are would drown the lines that matter, and pay for each
+        level = logging.DEBUG if code == "ok" and call.method.name in FROM_MEMORY else logging.INFO
+        log.log(level, "%s %s %s %s ms", call.method.name, conversation.caller.origin, code, milliseconds)
         await conversation._send(reply)
 
     @staticmethod

@@ -92,8 +92,8 @@ class Session:
             self.greeted = True
             self.language = call.params.lang or "fr"
             self.client = f"{call.params.client.name} {call.params.client.version}"
-        body = result.model_dump(mode="json", by_alias=True, exclude_none=True)
-        return Send(_dump({"jsonrpc": "2.0", "id": call.id, "result": body}))
+        body = result.model_dump_json(by_alias=True, exclude_none=True)
+        return Send(f'{{"jsonrpc":"2.0","id":{_ENCODER.encode(call.id)},"result":{body}}}')
 
     def fail(self, call: Call, error: AgentError) -> Send:
         """The reply to a call that ended with a code of the catalogue."""
@@ -115,7 +115,7 @@ class Session:
         if not self.greeted and name not in BEFORE_HELLO:
             return self._refused(request_id, AgentError(Code.HELLO_FIRST))
         try:
-            params = method.params.model_validate_json(json.dumps(raw), strict=True)
+            params = method.params.model_validate_json(_ENCODER.encode(raw), strict=True)
         except ValidationError as error:
             return _invalid_params(request_id, error)
         if isinstance(params, HelloParams) and API_LEVEL not in params.api_levels:
@@ -163,16 +163,15 @@ def unexpected() -> AgentError:
 def parse(text: str) -> Any:
     """JSON, strictly: no duplicate member, no NaN or infinity, no number out of range, not too deep."""
     try:
-        message = json.loads(
-            text, object_pairs_hook=_members, parse_constant=_no_constant, parse_int=_integer, parse_float=_float
-        )
+        message = _DECODER.decode(text)
     except _MalformedError:
         raise
     except RecursionError:
         raise _MalformedError("too deep") from None
     except ValueError:
         raise _MalformedError("not JSON") from None
-    if _depth(message) > MAX_DEPTH:
+    opened = text.count("{") + text.count("[")  # most messages need no walk to know that they are shallow
+    if opened > MAX_DEPTH and _depth(message) > MAX_DEPTH:
         raise _MalformedError("too deep")
     return message
 
@@ -255,4 +254,11 @@ def _plain(value: Any) -> Any:
 
 
 def _dump(message: dict[str, Any]) -> str:
-    return json.dumps(message, separators=(",", ":"))
+    return _ENCODER.encode(message)
+
+
+# made once: json.loads and json.dumps make a new one for each message
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_members, parse_constant=_no_constant, parse_int=_integer, parse_float=_float
+)
+_ENCODER = json.JSONEncoder(separators=(",", ":"))

@@ -9,10 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
-
-from cryptography import x509
-from cryptography.x509.oid import NameOID, ObjectIdentifier
+from typing import TYPE_CHECKING, Literal
 
 from agent.errors import AgentError, Code
 from agent.model import (
@@ -26,6 +23,9 @@ from agent.model import (
     rfc3339,
 )
 from agent.signing.ports import CertificateObject, TokenSeen
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 Mark = Literal["test", "production", "unknown"]
 
@@ -44,9 +44,10 @@ _UNKNOWN_KIND = (CpxKind.UNKNOWN, "CPX")
 # first octet of extension 1.2.250.1.71.1.2.5: cards 80/00, software certificates 83/03
 _MARKS: dict[int, Mark] = {0x80: "test", 0x83: "test", 0x00: "production", 0x03: "production"}
 
-_CARD_TYPE, _CARD_SERIAL = ObjectIdentifier("1.2.250.1.71.1.2.2"), ObjectIdentifier("1.2.250.1.71.1.2.3")
-_MARK, _PROFESSION = ObjectIdentifier("1.2.250.1.71.1.2.5"), ObjectIdentifier("1.2.250.1.71.1.2.7")
-_SPECIALITY = ObjectIdentifier("1.2.250.1.71.4.2.5")
+_COMMON_NAME, _SURNAME, _TITLE, _GIVEN_NAME = "2.5.4.3", "2.5.4.4", "2.5.4.12", "2.5.4.42"
+_CARD_TYPE, _CARD_SERIAL = "1.2.250.1.71.1.2.2", "1.2.250.1.71.1.2.3"
+_MARK, _PROFESSION = "1.2.250.1.71.1.2.5", "1.2.250.1.71.1.2.7"
+_SPECIALITY = "1.2.250.1.71.4.2.5"
 
 _SHORT_CODE = re.compile(r"[A-Z]{1,2}[0-9A-Z]{2,3}")  # tables R01 (SM26) and R02 (SA07): four characters
 _XML_TEXT = re.compile(r"[\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*")
@@ -81,34 +82,38 @@ def signature_certificate(token: TokenSeen) -> CertificateObject:
     raise AgentError(Code.CPX_NO_SIGNATURE, f"{len(token.certificates)} certificates, none for signature")
 
 
-def holder_text(certificate: x509.Certificate) -> str:
+def holder_text(certificate: "x509.Certificate") -> str:
     """The subject by RFC 4514 with SURNAME -> SN and TITLE -> T; the given name stays a dotted OID.
 
     Exactly the Issuer of the one public assertion signed by a real test card. Whether the service compares
     it byte for byte is not public: give `card_facts` another formatter if it does.
     """
-    return certificate.subject.rfc4514_string({NameOID.SURNAME: "SN", NameOID.TITLE: "T"})
+    from cryptography.x509 import ObjectIdentifier
+
+    return certificate.subject.rfc4514_string({ObjectIdentifier(_SURNAME): "SN", ObjectIdentifier(_TITLE): "T"})
 
 
 def card_facts(
     certificate_der: bytes,
     data: Mapping[str, bytes] | None = None,
     *,
-    issuer_format: Callable[[x509.Certificate], str] = holder_text,
+    issuer_format: Callable[["x509.Certificate"], str] = holder_text,
 ) -> CardFacts:
     """Read the signature certificate; `data` are the token's objects, for a speciality that it lacks.
 
     Attributes are found by OID, never by position. Raises cpx.noSignature if it is no certificate of a holder.
     """
+    from cryptography import x509
+
     try:
         certificate = x509.load_der_x509_certificate(certificate_der)
         names = _names(certificate)
         extensions = _private_extensions(certificate)
         issuer_text = issuer_format(certificate)
         dates = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    except _UNREADABLE as error:
+    except _unreadable() as error:
         raise AgentError(Code.CPX_NO_SIGNATURE, f"certificate: {type(error).__name__}") from None
-    national_id, surname, given = (names.get(oid) for oid in (NameOID.COMMON_NAME, NameOID.SURNAME, NameOID.GIVEN_NAME))
+    national_id, surname, given = (names.get(oid) for oid in (_COMMON_NAME, _SURNAME, _GIVEN_NAME))
     if not national_id or not _XML_TEXT.fullmatch(issuer_text + national_id):
         raise AgentError(Code.CPX_NO_SIGNATURE, "certificate: no usable common name")
     kind, name_qualifier = _KINDS.get(_integer(extensions.get(_CARD_TYPE)), _UNKNOWN_KIND)
@@ -132,11 +137,11 @@ def card_facts(
     )
 
 
-def mark_of(certificate: x509.Certificate) -> Mark:
+def mark_of(certificate: "x509.Certificate") -> Mark:
     """Whether a card or software certificate was made for test or production."""
     try:
         value = _private_extensions(certificate).get(_MARK, b"")
-    except _UNREADABLE:
+    except _unreadable():
         value = b""
     octets = next((content for tag, content in _tlvs(value) if tag == 0x04), b"")
     return _MARKS.get(octets[0], "unknown") if octets else "unknown"
@@ -203,25 +208,33 @@ def status(token: TokenSeen | None, *, now: datetime, unlocked: bool) -> CpxStat
     )
 
 
-# what cryptography raises on certificates that are not (its own classes do not share a base)
-_UNREADABLE = (ValueError, TypeError, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
+def _unreadable() -> tuple[type[Exception], ...]:
+    """What cryptography raises on certificates that are not: its own classes do not share a base."""
+    from cryptography import x509
+
+    return ValueError, TypeError, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType
 
 
 def _signs_only(der: bytes) -> bool:
+    from cryptography import x509
+
+    unreadable: tuple[type[Exception], ...] = (*_unreadable(), x509.ExtensionNotFound)
     try:
         usage = x509.load_der_x509_certificate(der).extensions.get_extension_for_class(x509.KeyUsage).value
-    except (*_UNREADABLE, x509.ExtensionNotFound):
+    except unreadable:
         return False
     return usage.content_commitment and not usage.digital_signature
 
 
-def _names(certificate: x509.Certificate) -> dict[ObjectIdentifier, str]:
-    return {attribute.oid: str(attribute.value) for attribute in certificate.subject}
+def _names(certificate: "x509.Certificate") -> dict[str, str]:
+    return {attribute.oid.dotted_string: str(attribute.value) for attribute in certificate.subject}
 
 
-def _private_extensions(certificate: x509.Certificate) -> dict[ObjectIdentifier, bytes]:
+def _private_extensions(certificate: "x509.Certificate") -> dict[str, bytes]:
+    from cryptography import x509
+
     return {
-        extension.oid: extension.value.value
+        extension.oid.dotted_string: extension.value.value
         for extension in certificate.extensions
         if isinstance(extension.value, x509.UnrecognizedExtension)
     }

@@ -19,10 +19,9 @@ from agent.signing import cpx
 from agent.signing.cpx import CardFacts
 from agent.signing.ports import CertificateObject, TokenSeen
 from agent.tray.bridge import PinQuestion
-from agent.workflows.desk import Asker, CardSession, Desk
+from agent.workflows.desk import CARD_QUEUE_S, Asker, CardSession, Desk
 from agent.workflows.vitale import wait_for_change
 
-CARD_QUEUE_S = 10
 REMOVAL_SEEN_S = 2
 T = TypeVar("T")
 
@@ -62,12 +61,13 @@ async def status(desk: Desk, asker: Asker, params: CpxStatusParams) -> CpxStatus
 async def unlock(desk: Desk, asker: Asker, params: CpxUnlockParams) -> CpxStatus:
     """Ask the person for the code and open the session for this origin, unless it has one already."""
     async with unlocked(desk, asker, purpose="Ouvrir la session de la carte", reason=params.reason) as card:
-        return _status(desk, asker, card.token)
+        found = _status(desk, asker, card.token)
+    return found.model_copy(update={"unlocked": desk.session is not None})  # kept for this call only: closed again
 
 
 async def lock(desk: Desk, asker: Asker, _params: CpxUnlockParams) -> CpxStatus:
     """End the session, whoever opened it: closing is always allowed."""
-    async with desk.cpx_turn.taken_by(asker.origin, wait_s=CARD_QUEUE_S):
+    async with desk.cpx_turn.taken_by(asker.origin, wait_s=desk.card_queue_s):
         await end_session(desk)
     return await status(desk, asker, CpxStatusParams())
 
@@ -88,36 +88,33 @@ async def unlocked(
     Raises cpx.absent, cpx.several, cpx.notNominative, cpx.environment, cpx.expired, cpx.noSignature (all
     before the question), pin.*, question.expired, prompt.unavailable, device.busy, module.*.
     """
-    async with desk.cpx_turn.taken_by(asker.origin, wait_s=CARD_QUEUE_S):
-        token = await _token(desk)
-        if token is None:
-            await asker.progress("cpx.absent", "card.cpx")
-            raise AgentError(Code.CPX_ABSENT)
-        certificate = cpx.signature_certificate(token)
-        facts = cpx.card_facts(certificate.der, token.data)
-        desk.card_not_after = facts.not_after
-        cpx.check_usable(facts, environment=desk.environment, now=desk.now())
-        check(desk, facts)
-        if not _is_own(desk, asker, token):
-            token = await _open(desk, asker, token, facts, purpose, reason)
-        assert desk.session is not None
-        desk.session.used_at = desk.now()
+    async with desk.cpx_turn.taken_by(asker.origin, wait_s=desk.card_queue_s):
         try:
+            token = await _inserted(desk, asker)
+            certificate = cpx.signature_certificate(token)
+            facts = cpx.card_facts(certificate.der, token.data)
+            desk.card_not_after = facts.not_after
+            cpx.check_usable(facts, environment=desk.environment, now=desk.now())
+            check(desk, facts)
+            if not _is_own(desk, asker, token):
+                token = await _open(desk, asker, token, facts, purpose, reason)
+            assert desk.session is not None
+            desk.session.used_at = desk.now()
             yield Unlocked(token, certificate, facts)
         except AgentError as error:
-            if error.code in _GONE:
+            if error.code in _GONE and desk.session is not None:
                 await end_session(desk)
             raise
         finally:
-            if desk.settings().cpx.keep == "call":
+            if desk.settings().cpx.keep == "call" and desk.session is not None:
                 await end_session(desk)
 
 
-async def end_session(desk: Desk) -> None:
+async def end_session(desk: Desk, *, wait_s: float = CARD_QUEUE_S) -> None:
     """Log out and forget the session. Never fails."""
     had, desk.session = desk.session, None
     with contextlib.suppress(AgentError):
-        await _on_token(desk, lambda: desk.tokens().logout())
+        await _on_token(desk, lambda: desk.tokens().logout(), wait_s=wait_s)
     if had is not None:
         desk.changed()
 
@@ -137,12 +134,12 @@ async def end_expired_session(desk: Desk) -> float | None:
     return None
 
 
-async def _on_token(desk: Desk, call: Callable[[], T]) -> T:
+async def _on_token(desk: Desk, call: Callable[[], T], *, wait_s: float = CARD_QUEUE_S) -> T:
     tokens = desk.tokens()
     return await desk.lanes.token.run(
         call,
         timeout_s=desk.settings().cpx.call_timeout_s,
-        wait_s=CARD_QUEUE_S,
+        wait_s=wait_s,
         abandoned=tokens.kill,  # kill the worker: a hung module must not hold the lane
     )
 
@@ -182,6 +179,15 @@ async def _token(desk: Desk) -> TokenSeen | None:
     return tokens[0] if tokens else None
 
 
+async def _inserted(desk: Desk, asker: Asker) -> TokenSeen:
+    """The one CPx inserted. Raises cpx.absent, cpx.several."""
+    token = await _token(desk)
+    if token is None:
+        await asker.progress("cpx.absent", "card.cpx")
+        raise AgentError(Code.CPX_ABSENT)
+    return token
+
+
 async def _open(
     desk: Desk, asker: Asker, token: TokenSeen, facts: CardFacts, purpose: str, reason: str | None
 ) -> TokenSeen:
@@ -211,6 +217,10 @@ async def _open(
             raise AgentError(Code.PIN_FORMAT)
         await asker.progress("cpx.login")
         opened = await _on_token(desk, lambda: desk.tokens().login(token.serial, pin))
+    except asyncio.CancelledError:
+        # The card may still accept the code: a session that nobody owns is closed as soon as it is there.
+        desk.finish(end_session(desk, wait_s=settings.cpx.call_timeout_s))
+        raise
     finally:
         if pin is not None:
             pin.wipe()
@@ -256,4 +266,4 @@ def card_left(desk: Desk) -> bool:
     reader = next((seen for seen in desk.seen if seen.reader == desk.session.reader), None)
     if reader is None:  # the module names its slots otherwise: any CPx will do
         return not any(seen.card and seen.card.kind is CardKind.CPX for seen in desk.seen)
-    return reader.card is None
+    return reader.card is None or reader.card.kind is not CardKind.CPX

@@ -10,8 +10,6 @@ from agent.errors import AgentError, Code
 from agent.model import Activity, AuthMode, Environment
 from agent.protocol.messages import InsiParams
 from agent.signing import cpx as card_rules
-from agent.signing import organisation as organisation_rules
-from agent.signing.assertion import assertion_attributes, unsigned_assertion
 from agent.workflows import cpx
 from agent.workflows.desk import Asker, Desk
 
@@ -62,6 +60,8 @@ async def credentials(desk: Desk, asker: Asker, params: InsiParams, mode: AuthMo
 
 
 async def _organisation(desk: Desk) -> Credentials:
+    from agent.signing import organisation as organisation_rules
+
     certificate = await desk.organisation()
     organisation_rules.check_usable(certificate, environment=desk.environment, now=desk.now())
 
@@ -76,6 +76,8 @@ class _Assertions:
     """One assertion for an operation, signed again when an attempt finds it too old."""
 
     def __init__(self, desk: Desk, card: cpx.Unlocked, billing_id: str, activity: Activity) -> None:
+        from agent.signing.assertion import assertion_attributes
+
         self._desk, self._card = desk, card
         settings = desk.settings().cpx
         profession = card.facts.professional.profession
@@ -86,6 +88,7 @@ class _Assertions:
     async def fresh(self) -> Any:
         """Raises cpx.sessionLost when the card left meanwhile, signature.invalid, module.cannotSign."""
         from agent.signing import xmlsig
+        from agent.signing.assertion import unsigned_assertion
 
         desk, card = self._desk, self._card
         if desk.session is None:

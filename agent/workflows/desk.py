@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from agent.config import Settings, Software
 from agent.errors import AgentError, Code
@@ -15,7 +15,6 @@ from agent.lane import Lane, Turn
 from agent.model import AuthMode, Environment, ReaderSeen, Right
 from agent.pin import Pin
 from agent.readers.ports import Readers
-from agent.signing.organisation import OrganisationCertificate
 from agent.signing.ports import TokenProcess
 from agent.tray.bridge import PinQuestion
 from agent.workflows.counts import Counts
@@ -23,9 +22,13 @@ from agent.workflows.readings import Readings
 from agent.workflows.references import References
 from agent.workflows.searches import Searches
 
+if TYPE_CHECKING:
+    from agent.signing.organisation import OrganisationCertificate
+
 T = TypeVar("T")
 
 SECRETS_TIMEOUT_S = 120  # a locked keyring asks the person
+CARD_QUEUE_S = 10
 
 
 class Person(Protocol):
@@ -89,7 +92,7 @@ class Desk:
     readers: Readers
     tokens: Callable[[], TokenProcess]
     teleservice: Teleservice
-    load_organisation: Callable[[], OrganisationCertificate]  # blocks: a keyring may ask the person
+    load_organisation: Callable[[], "OrganisationCertificate"]  # blocks: a keyring may ask the person
     load_identity: Callable[[], Identity]  # the same; the value never changes while we run
     journal: Journal
     person: Person
@@ -97,6 +100,8 @@ class Desk:
     new_id: Callable[[], str]
     changed: Callable[[], None]  # the card session opened or closed
     lanes: Lanes = field(default_factory=Lanes)
+    card_queue_s: float = CARD_QUEUE_S  # a card operation waits so long for its turn
+    vitale_turn: Turn = field(default_factory=Turn)
     cpx_turn: Turn = field(default_factory=Turn)
     insi_turn: Turn = field(default_factory=Turn)
     readings: Readings = field(default_factory=Readings)
@@ -105,9 +110,10 @@ class Desk:
     counts: Counts = field(default_factory=Counts)
     session: CardSession | None = None
     card_not_after: datetime | None = None  # of the CPx seen last
-    organisation_seen: OrganisationCertificate | Code | None = None  # what opening the certificate gave last
+    organisation_seen: "OrganisationCertificate | Code | None" = None  # what opening the certificate gave last
     seen: list[ReaderSeen] | None = None  # what the watcher saw last; None: the card service is down
     seen_change: asyncio.Condition = field(default_factory=asyncio.Condition)
+    journal_settled: bool = False  # the journal lane's: what the last stop cut short has its outcome
     exchanges: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def software_of(self, origin: str) -> tuple[Software, str]:
@@ -132,7 +138,7 @@ class Desk:
         """This installation's key. Raises keyring.absent."""
         return await self.lanes.secrets.run(self.load_identity, timeout_s=SECRETS_TIMEOUT_S)
 
-    async def organisation(self) -> OrganisationCertificate:
+    async def organisation(self) -> "OrganisationCertificate":
         """The organisation's certificate, opened. Raises certificate.missing/unreadable/notInsi, keyring.absent."""
         try:
             opened = await self.lanes.secrets.run(self.load_organisation, timeout_s=SECRETS_TIMEOUT_S)
@@ -144,7 +150,11 @@ class Desk:
 
     async def finish_even_if_cancelled(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` to its end even when the caller is cancelled: a call that left is journalled."""
+        return await asyncio.shield(self.finish(work))
+
+    def finish(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run `work` to its end, also when the agent stops meanwhile."""
         task = asyncio.create_task(work)
         self.exchanges.add(task)
         task.add_done_callback(self.exchanges.discard)
-        return await asyncio.shield(task)
+        return task

@@ -5,7 +5,7 @@ from datetime import datetime
 from agent import __version__
 from agent.errors import CATALOGUE, Code
 from agent.identity import Identity
-from agent.model import rfc3339
+from agent.model import Profile, Right, rfc3339
 from agent.protocol.messages import (
     API_LEVEL,
     AgentName,
@@ -39,14 +39,14 @@ async def changed(desk: Desk, asker: Asker) -> ChangedParams:
 async def status(desk: Desk, asker: Asker, _params: NoParams) -> StatusResult:
     """Readers, card session, counts, warnings: from memory, never from a device."""
     counts = desk.counts
+    own = desk.session is not None and desk.session.owner == asker.origin
     return StatusResult(
         environment=desk.environment,
         profile=desk.settings().profile,
         card_service=desk.seen is not None,
         readers=desk.seen or [],
-        cpx_session=CpxSession(
-            open=desk.session is not None, own=desk.session is not None and desk.session.owner == asker.origin
-        ),
+        # another origin's session is as unknown as none, except to the person at the command line
+        cpx_session=CpxSession(open=own or (desk.session is not None and Right.ADMIN in asker.rights), own=own),
         operations={
             name: OperationCounts(
                 by_code=dict(count.by_code),
@@ -120,15 +120,18 @@ def _hello(desk: Desk, asker: Asker, identity: Identity, challenge: str | None) 
         environment=desk.environment,
         profile=desk.settings().profile,
         auth_modes=[mode.value for mode in desk.auth_modes()],
-        capabilities=_capabilities(asker),
+        capabilities=_capabilities(desk, asker),
         receipt_key=identity.public_jwk(),
         proof=proof,
     )
 
 
-def _capabilities(asker: Asker) -> list[str]:
-    """The methods this origin may call, each with its optional params as `method:param`."""
-    allowed = [method for method in METHODS.values() if method.right is None or method.right in asker.rights]
+def _capabilities(desk: Desk, asker: Asker) -> list[str]:
+    """The methods this origin may call now, each with its optional params as `method:param`."""
+    rights = set(asker.rights)
+    if desk.settings().profile is Profile.CONSUMER:
+        rights.discard(Right.RETRIEVE)
+    allowed = [method for method in METHODS.values() if method.right is None or method.right in rights]
     return [
         name
         for method in allowed

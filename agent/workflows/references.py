@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from agent.errors import AgentError, Code
-from agent.model import TracedResult
+from agent.model import TracedResult, rfc3339
 
 REPLAYED_FOR = timedelta(minutes=10)
 KEPT = 500
@@ -37,7 +37,7 @@ class References:
         if use.digest != digest or now - use.at > REPLAYED_FOR:
             raise AgentError(Code.CLIENT_REF_REUSED)
         if use.result is None:
-            raise AgentError(Code.DEVICE_BUSY, "clientRef still running", origin="own")
+            raise AgentError(Code.DEVICE_BUSY, "clientRef still running", origin="own", since=rfc3339(use.at))
         return use.result
 
     def end(self, origin: str, reference: str, result: TracedResult | None, now: datetime) -> None:

@@ -7,21 +7,22 @@ again just before it is used; no intent row, no send; no outcome row, no result.
 import asyncio
 import getpass
 import hashlib
+import logging
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from agent.config import Software
 from agent.errors import AgentError, Code
 from agent.insi import compare, rules, search
 from agent.insi.answers import Answer, read_answer
 from agent.insi.faults import may_repeat
-from agent.insi.operations import Operation, Query, VitaleQuery
+from agent.insi.operations import Operation, Query, TraitsQuery, VitaleQuery
 from agent.insi.ports import HttpReply
-from agent.journal.ports import Conclusion, Intent
+from agent.journal.ports import Conclusion, Intent, Link
 from agent.model import (
     AttemptTrace,
     AuthMode,
@@ -34,6 +35,7 @@ from agent.model import (
     VitaleHolder,
 )
 from agent.protocol.messages import InsiParams, RetrieveByTraitsParams, RetrieveWithVitaleParams
+from agent.protocol.session import unexpected
 from agent.workflows import vitale
 from agent.workflows.credentials import Credentials, choose_mode, credentials
 from agent.workflows.desk import Asker, Desk
@@ -42,12 +44,15 @@ from agent.workflows.searches import Search
 if TYPE_CHECKING:
     from agent.insi.envelope import Envelope
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 JOURNAL_TIMEOUT_S = 20
 NETWORK_MARGIN_S = 10  # the transport has its own deadlines; the lane's is the net under them
 
-_USABLE_NIR = re.compile(r"\d{5,6}[\dAB]\d{6}", re.ASCII)
+CUT_SHORT = "unknown"  # code of an attempt whose outcome a stop took along
+
+_USABLE_NIR = re.compile(r"\d{5}(\d{2}|2[AB])\d{6}", re.ASCII)
 
 
 class Plan(Protocol):
@@ -58,7 +63,7 @@ class Plan(Protocol):
     card_given_names: str | None
 
     async def prepare(self) -> None:
-        """Called once the call is authenticated, just before the first attempt."""
+        """Called before each attempt, once the call is authenticated."""
 
     def next(self, code_of_last: str | None) -> Query | None:
         """The next attempt after CodeCR `code_of_last` (None: the first); None when the search is over."""
@@ -67,41 +72,51 @@ class Plan(Protocol):
 async def with_vitale(desk: Desk, asker: Asker, params: RetrieveWithVitaleParams) -> TracedResult:
     """WS_INS1 for a holder of a reading of this origin.
 
-    Raises vitale.readingUnknown/stale/holderUnknown/rankNeeded/nirUnusable before anything else,
+    Raises vitale.readingUnknown/stale/holderUnknown/rankNeeded/nirUnusable before any card or code,
     vitale.changed just before sending, and the codes of `_retrieve`.
     """
     _permitted(desk, params)
-    kept = desk.readings.find(params.read_id, asker.origin, desk.now())
-    holders = kept.reading.content.holders
-    if params.holder >= len(holders):
-        raise AgentError(Code.VITALE_HOLDER_UNKNOWN)
-    rank, assumed = vitale.rank_of(kept, params.holder, params.rank)
-    plan = _WithVitale(
-        query=_vitale_query(holders[params.holder], rank, send_birth_name=desk.settings().vitale.send_birth_name),
-        prepare_card=lambda: vitale.read_again(desk, kept),
-        card_given_names=holders[params.holder].given_names,
-        rank_assumed=assumed,
-    )
-    return await _once(desk, asker, params, plan)
+    return await _once(desk, asker, params, Operation.WITH_VITALE, lambda: _vitale_plan(desk, asker, params))
 
 
 async def by_traits(desk: Desk, asker: Asker, params: RetrieveByTraitsParams) -> TracedResult:
     """WS_INS2, attempt by attempt; `continues` resumes an earlier search at its next step.
 
-    Raises traits.refused, continues.refused before anything else, and the codes of `_retrieve`.
+    Raises traits.refused, continues.refused before any card or code, and the codes of `_retrieve`.
     """
     _permitted(desk, params)
-    ladder = search.steps(params.traits, desk.settings().insi.after_several)
-    first_code = None
-    if params.continues is not None:
-        earlier = desk.searches.find(params.continues, asker.origin, params.traits, desk.now())
-        ladder, first_code = ladder.resume(earlier.given), earlier.code
-    result = await _once(desk, asker, params, _ByTraits(ladder, first_code))
-    if result.code in ("01", "02"):
+    result = await _once(desk, asker, params, Operation.BY_TRAITS, lambda: _traits_plan(desk, asker, params))
+    if result.code in ("01", "02") and not result.replayed:
         last = result.trace.attempts[-1]
         kept = Search(asker.origin, params.traits, tuple(last.given), result.code, desk.now())
         desk.searches.keep(result.trace.id, kept)
     return result
+
+
+def _vitale_plan(desk: Desk, asker: Asker, params: RetrieveWithVitaleParams) -> Plan:
+    kept = desk.readings.find(params.read_id, asker.origin, desk.now())
+    holders = kept.reading.content.holders
+    if params.holder >= len(holders):
+        raise AgentError(Code.VITALE_HOLDER_UNKNOWN)
+    rank, assumed = vitale.rank_of(kept, params.holder, params.rank)
+    return _WithVitale(
+        query=_vitale_query(holders[params.holder], rank, send_birth_name=desk.settings().vitale.send_birth_name),
+        prepare_card=lambda: vitale.read_again(desk, asker, kept),
+        card_given_names=holders[params.holder].given_names,
+        rank_assumed=assumed,
+    )
+
+
+def _traits_plan(desk: Desk, asker: Asker, params: RetrieveByTraitsParams) -> Plan:
+    ladder = search.steps(params.traits, desk.settings().insi.after_several)
+    code = None
+    if params.continues is not None:
+        earlier = desk.searches.find(params.continues, asker.origin, params.traits, desk.now())
+        ladder, code = ladder.resume(earlier.given), earlier.code
+    first = ladder.next(code)
+    if first is None:
+        raise AgentError(Code.CONTINUES_REFUSED, "the search has no further step")
+    return _ByTraits(ladder, first)
 
 
 @dataclass
@@ -122,7 +137,7 @@ class _WithVitale:
 @dataclass
 class _ByTraits:
     ladder: search.Ladder
-    first_code: str | None  # of the search that is continued
+    first: TraitsQuery
     operation: Operation = Operation.BY_TRAITS
     rank_assumed: bool = False
     card_given_names: str | None = None
@@ -131,7 +146,7 @@ class _ByTraits:
         return
 
     def next(self, code_of_last: str | None) -> Query | None:
-        return self.ladder.next(code_of_last or self.first_code)
+        return self.first if code_of_last is None else self.ladder.next(code_of_last)
 
 
 @dataclass
@@ -144,9 +159,14 @@ class _Run:
     software: Software
     authorisation: str
     credentials: Credentials
+    leaving: bool = False  # an intent is being written: nothing calls it back any more
     attempts: list[AttemptTrace] = field(default_factory=list)
     request_sha256: str = ""
     response_sha256: str | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """What every error after the first byte carries."""
+        return {"traceId": self.trace_id, "attempts": list(self.attempts)}
 
 
 def _permitted(desk: Desk, params: InsiParams) -> None:
@@ -161,18 +181,20 @@ def _permitted(desk: Desk, params: InsiParams) -> None:
         raise AgentError(Code.IDENTITY_PROVISIONAL)
 
 
-async def _once(desk: Desk, asker: Asker, params: InsiParams, plan: Plan) -> TracedResult:
-    """Run the operation, or replay the stored result of the same clientRef."""
+async def _once(
+    desk: Desk, asker: Asker, params: InsiParams, operation: Operation, plan: Callable[[], Plan]
+) -> TracedResult:
+    """Run the operation, or replay the stored result of the same clientRef, whatever became of card and search."""
     reference = params.client_ref
     if reference is None:
-        return await _retrieve(desk, asker, params, plan)
-    digest = hashlib.sha256(f"{plan.operation} {params.model_dump_json(by_alias=True)}".encode()).hexdigest()
+        return await _retrieve(desk, asker, params, plan())
+    digest = hashlib.sha256(f"{operation} {params.model_dump_json(by_alias=True)}".encode()).hexdigest()
     stored = desk.references.begin(asker.origin, reference, digest, desk.now())
     if stored is not None:
         return stored.model_copy(update={"replayed": True})
     result = None
     try:
-        result = await _retrieve(desk, asker, params, plan)
+        result = await _retrieve(desk, asker, params, plan())
     finally:
         desk.references.end(asker.origin, reference, result, desk.now())
     return result
@@ -181,32 +203,36 @@ async def _once(desk: Desk, asker: Asker, params: InsiParams, plan: Plan) -> Tra
 async def _retrieve(desk: Desk, asker: Asker, params: InsiParams, plan: Plan) -> TracedResult:
     """One operation at a time, first come first served; every attempt traced.
 
-    Raises software.notAuthorised, authMode.unavailable, user.required, the codes of `credentials` and of
-    `_attempt`; from the first attempt on with the facts traceId and attempts.
+    Raises software.notAuthorised, authMode.unavailable, user.required, insi.notConfigured before any card or
+    code, the codes of `credentials` and of `_attempt`; from the first attempt on with the facts of `_Run`.
     """
     software, authorisation = desk.software_of(asker.origin)
     mode = choose_mode(desk, params)
     await desk.identity()  # no key, no receipt: said before anything is sent
     await asker.progress("insi.queued")
-    async with desk.insi_turn.taken_by(asker.origin, wait_s=None), credentials(desk, asker, params, mode) as who:
-        await plan.prepare()
-        run = _Run(desk.new_id(), plan.operation, desk.now(), software, authorisation, who)
-        try:
-            answer = await _climb(desk, asker, params, plan, run)
-        except AgentError as error:
-            if run.attempts:
-                error.facts |= {"traceId": run.trace_id, "attempts": run.attempts}
-            raise
-        return await _conclude(desk, asker, params, plan, run, answer)
+    async with desk.insi_turn.taken_by(asker.origin, wait_s=None):
+        await _on_network(desk, lambda: desk.teleservice.check(mode))
+        async with credentials(desk, asker, params, mode) as who:
+            run = _Run(desk.new_id(), plan.operation, desk.now(), software, authorisation, who)
+            try:
+                answer = await _climb(desk, asker, params, plan, run)
+                return await _conclude(desk, asker, params, plan, run, answer)
+            except AgentError as error:
+                if run.attempts:
+                    error.facts |= run.facts()
+                raise
+            except asyncio.CancelledError:
+                if run.leaving:  # what was sent stays in the journal: the page is told where
+                    raise AgentError(Code.OPERATION_CANCELLED, **run.facts()) from None
+                raise
 
 
 async def _climb(desk: Desk, asker: Asker, params: InsiParams, plan: Plan, run: _Run) -> Answer:
     """Attempt after attempt, until one answers for good."""
     answer: Answer | None = None
     while query := plan.next(answer.code if answer else None):
-        answer = await _with_repeats(desk, partial(_attempt, desk, asker, params, run, query))
-    if answer is None:
-        raise AgentError(Code.CONTINUES_REFUSED, "the search has no further step")
+        answer = await _with_repeats(desk, partial(_attempt, desk, asker, params, plan, run, query))
+    assert answer is not None, "a plan has a first attempt"
     return answer
 
 
@@ -222,10 +248,11 @@ async def _with_repeats(desk: Desk, attempt: Callable[[], Awaitable[Answer]]) ->
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-async def _attempt(desk: Desk, asker: Asker, params: InsiParams, run: _Run, query: Query) -> Answer:
+async def _attempt(desk: Desk, asker: Asker, params: InsiParams, plan: Plan, run: _Run, query: Query) -> Answer:
     """Sign if needed, write the message, trace the intent, send, trace the outcome."""
     from agent.insi import envelope
 
+    await plan.prepare()
     await asker.progress("insi.signing" if run.credentials.mode is AuthMode.CPX else "insi.preparing")
     assertion = await run.credentials.assertion()
     settings = desk.settings()
@@ -272,26 +299,29 @@ async def _exchange(
         user=params.user,
         account=getpass.getuser(),
     )
-    intended = await _journal(desk, lambda: desk.journal.intend(intent))
+    run.leaving = True
+    intended = await _journal(desk, lambda: _intend(desk, intent))
     sent_at = desk.now()
     reply: HttpReply | None = None
-    answer: Answer | None = None
-    failure: Exception | None = None
+    came: Answer | AgentError
     try:
-        reply = await _send(desk, run, message)
-        answer = read_answer(reply)
-    except Exception as error:  # noqa: BLE001  (raised again below: even what nobody foresaw leaves its outcome row)
-        failure = error
-    code = answer.code if answer else _failure_code(failure)
+        mode = run.credentials.mode
+        reply = await _on_network(desk, lambda: desk.teleservice.post(mode, message.action, message.body))
+        came = read_answer(reply)
+    except AgentError as error:
+        came = error
+    except Exception:  # even what nobody foresaw leaves its outcome row, and its trace to the page
+        came = unexpected()
+        log.exception("incident %s", came.facts["incident"])
+    code = came.code if isinstance(came, Answer) else _failure_code(came)
     conclusion = Conclusion(
         at=desk.now(),
         code=code,
-        label=answer.label if answer else "",
+        label=came.label if isinstance(came, Answer) else "",
         duration_ms=reply.duration_ms if reply else round((desk.now() - sent_at).total_seconds() * 1000),
         http_status=reply.status if reply else None,
         reply=reply.body if reply else None,
     )
-    await _journal(desk, lambda: desk.journal.conclude(intended, conclusion))
     run.attempts.append(
         AttemptTrace(
             code=code, message_id=message.message_id, duration_ms=conclusion.duration_ms, given=list(query.given)
@@ -299,27 +329,31 @@ async def _exchange(
     )
     run.request_sha256 = message.sha256
     run.response_sha256 = hashlib.sha256(reply.body).hexdigest() if reply else None
+    await _journal(desk, lambda: desk.journal.conclude(intended, conclusion))
     unreached = code if reply is None else None
     desk.counts.attempt(run.operation.value, code, conclusion.duration_ms, conclusion.at, failed=unreached)
-    if answer is None:
-        assert failure is not None
-        raise failure
-    return answer
+    if isinstance(came, AgentError):
+        raise came
+    return came
 
 
-async def _send(desk: Desk, run: _Run, message: "Envelope") -> HttpReply:
-    mode = run.credentials.mode
-    return await desk.lanes.network.run(
-        lambda: desk.teleservice.post(mode, message.action, message.body),
-        timeout_s=desk.settings().insi.total_timeout_s + NETWORK_MARGIN_S,
-        wait_s=NETWORK_MARGIN_S,
-    )
+def _intend(desk: Desk, intent: Intent) -> Link:
+    """On the journal's lane. The first intent comes after the outcomes of what the last stop cut short."""
+    if not desk.journal_settled:
+        for cut in desk.journal.unfinished():
+            desk.journal.conclude(cut.intended, Conclusion(at=desk.now(), code=CUT_SHORT, label="", duration_ms=0))
+        desk.journal_settled = True
+    return desk.journal.intend(intent)
 
 
-def _failure_code(failure: Exception | None) -> str:
+async def _on_network(desk: Desk, call: Callable[[], T]) -> T:
+    """Run on the network lane, after a call that nobody waits for any more if one is still there."""
+    enough_s = desk.settings().insi.total_timeout_s + NETWORK_MARGIN_S
+    return await desk.lanes.network.run(call, timeout_s=enough_s, wait_s=enough_s)
+
+
+def _failure_code(failure: AgentError) -> str:
     """INSi's own code when a fault gave one, else our reason."""
-    if not isinstance(failure, AgentError):
-        return Code.INTERNAL.value
     return str(failure.facts.get("insi", {}).get("code") or failure.code.value)
 
 
@@ -404,7 +438,7 @@ def _vitale_query(holder: VitaleHolder, rank: int, *, send_birth_name: bool) -> 
     """What WS_INS1 is asked for this holder. Raises vitale.nirUnusable."""
     from agent.insi import names
 
-    if not re.fullmatch(_USABLE_NIR, holder.nir) or len(holder.nir) != 13 or holder.birth_date is None:
+    if not _USABLE_NIR.fullmatch(holder.nir) or holder.birth_date is None:
         raise AgentError(Code.VITALE_NIR_UNUSABLE)
     return VitaleQuery(
         nir_of_insured=holder.nir,

@@ -7,7 +7,7 @@ from agent.journal.ports import StoredAttempt, StoredTrace
 from agent.model import AttemptTrace, TracedResult
 from agent.protocol.messages import TraceGetParams, TraceGetResult
 from agent.workflows.desk import Asker, Desk
-from agent.workflows.retrieve import JOURNAL_TIMEOUT_S
+from agent.workflows.retrieve import CUT_SHORT, JOURNAL_TIMEOUT_S
 
 
 async def get(desk: Desk, asker: Asker, params: TraceGetParams) -> TraceGetResult:
@@ -32,7 +32,7 @@ async def get(desk: Desk, asker: Asker, params: TraceGetParams) -> TraceGetResul
 
 
 def _attempt(stored: StoredAttempt) -> AttemptTrace:
-    outcome = stored.outcome or {"code": "unknown", "durationMs": 0}  # the agent stopped before its outcome
+    outcome = stored.outcome or {"code": CUT_SHORT, "durationMs": 0}  # the agent stopped before its outcome
     return AttemptTrace(
         code=outcome["code"],
         message_id=stored.clear["messageId"],

@@ -1,18 +1,21 @@
 """vitale.read: the holders of the carte Vitale, and the reading that later calls refer to."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
+from typing import TypeVar
 
 from agent.errors import AgentError, Code
 from agent.model import CardKind
 from agent.protocol.messages import VitaleReadParams, VitaleReadResult
 from agent.readers.desk import DeskReading, read_first_vitale, reread
 from agent.readers.vitale import rank_candidates
-from agent.workflows.desk import Asker, Desk
+from agent.workflows.desk import CARD_QUEUE_S, Asker, Desk
 from agent.workflows.readings import Kept
 
 READ_TIMEOUT_S = 20  # 0.2 to 1.5 s on a real card; more is a card or a reader that hangs
-CARD_QUEUE_S = 10
+
+T = TypeVar("T")
 
 _MAY_STILL_COME = {Code.VITALE_ABSENT, Code.READER_ABSENT, Code.CARD_REMOVED, Code.CARD_MUTE}
 
@@ -26,7 +29,7 @@ async def read(desk: Desk, asker: Asker, params: VitaleReadParams) -> VitaleRead
     while True:
         mark = desk.seen
         try:
-            reading = await _read_now(desk, params.reader)
+            reading = await _read_now(desk, asker, params.reader)
             break
         except AgentError as error:
             left = deadline - asyncio.get_running_loop().time()
@@ -48,9 +51,9 @@ async def read(desk: Desk, asker: Asker, params: VitaleReadParams) -> VitaleRead
     )
 
 
-async def read_again(desk: Desk, kept: Kept) -> None:
+async def read_again(desk: Desk, asker: Asker, kept: Kept) -> None:
     """The card must be the very same, just before WS_INS1. Raises vitale.changed, vitale.stale."""
-    await desk.lanes.pcsc.run(lambda: reread(desk.readers, kept.reading), timeout_s=READ_TIMEOUT_S, wait_s=CARD_QUEUE_S)
+    await _on_readers(desk, asker, lambda: reread(desk.readers, kept.reading))
     if desk.now() >= kept.expires_at:
         raise AgentError(Code.VITALE_STALE)
 
@@ -79,13 +82,18 @@ async def wait_for_change(desk: Desk, mark: object, seconds: float) -> bool:
     return True
 
 
-async def _read_now(desk: Desk, reader: str | None) -> DeskReading:
+async def _read_now(desk: Desk, asker: Asker, reader: str | None) -> DeskReading:
     preferences = desk.settings().readers
-    return await desk.lanes.pcsc.run(
+    return await _on_readers(
+        desk,
+        asker,
         lambda: read_first_vitale(desk.readers, reader=reader, prefer=preferences.prefer, exclude=preferences.exclude),
-        timeout_s=READ_TIMEOUT_S,
-        wait_s=CARD_QUEUE_S,
     )
+
+
+async def _on_readers(desk: Desk, asker: Asker, call: Callable[[], T]) -> T:
+    async with desk.vitale_turn.taken_by(asker.origin, wait_s=desk.card_queue_s):
+        return await desk.lanes.pcsc.run(call, timeout_s=READ_TIMEOUT_S, wait_s=CARD_QUEUE_S)
 
 
 def has_card(desk: Desk, *kinds: CardKind) -> bool:

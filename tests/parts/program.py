@@ -1,6 +1,7 @@
 """`insi-agent` as a program: a home of its own, nothing of our environment, nobody left behind."""
 
 import json
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -49,7 +50,7 @@ class Program:
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
-            pytest.fail(f"it ended with {self._process.wait(30)}: {self._said()}")
+            pytest.fail(f"it ended with {self._process.wait(30)}: {self.said()}")
         found: dict[str, str] = json.loads(line)
         return found
 
@@ -61,12 +62,13 @@ class Program:
     def stop(self) -> None:
         """SIGTERM; it must end well and leave no process."""
         self._process.terminate()
-        assert self._process.wait(40) == 0, self._said()
-        assert self.others() == {}
+        assert self._process.wait(40) == 0, self.said()
+        left = self.others()
+        assert left == {}, f"left behind: {left}"
 
-    def _said(self) -> str:
-        self._errors.seek(0)
-        return self._errors.read().decode(errors="replace")[-2000:]
+    def said(self) -> str:
+        # not by seek and read: the program writes where we would stand
+        return os.pread(self._errors.fileno(), 1 << 20, 0).decode(errors="replace")[-2000:]
 
 
 def port_of(address: dict[str, str]) -> int:

@@ -1,0 +1,222 @@
+"""The command line: its sentences, its exit statuses, and the program that runs until it is told to stop."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent import __version__
+from agent.cli import main
+from agent.errors import CATALOGUE, Code
+from agent.places import Running, announce, find_running
+from tests.parts.agent import RefusedError, Simulation, Site
+from tests.parts.desktop import until
+from tests.parts.program import Program, port_of
+
+AGENT = [sys.executable, "-m", "agent"]
+CHECKOUT = str(Path(__file__).parent.parent)
+SITE = "https://dossier.example"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of its own, for this process and those it starts."""
+    for name in [name for name in os.environ if name.startswith("XDG_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def program(home: Path, *arguments: str, **environment: str) -> Program:
+    return Program([*AGENT, *arguments], home, PYTHONPATH=CHECKOUT, **environment)
+
+
+def sentence(code: Code) -> str:
+    row = CATALOGUE[code]
+    return f"{row.title.fr} {row.action.fr}\n"
+
+
+def status_of(arguments: list[str]) -> int | str | None:
+    """How argparse ends the program."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    return ended.value.code
+
+
+def simulator_of(home: Path) -> Path:
+    return home / ".local/state/insi-agent/simulator"
+
+
+# ---------------------------------------------------------------- arguments
+
+
+def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status_of(["--version"]) == 0
+    assert capsys.readouterr().out == f"insi-agent {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["danser"],
+        ["run", "--port", "70000"],
+        ["run", "--port", "x"],
+        ["status", "--tout"],
+        ["identity"],
+        ["identity", "drop"],
+    ],
+)
+def test_wrong_arguments_end_with_2_and_say_which_are_right(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status_of(arguments) == 2
+    assert capsys.readouterr().err.startswith("usage: insi-agent")
+
+
+@pytest.mark.parametrize("command", ["status", "cards"])
+@pytest.mark.parametrize("simulated", [[], ["--simulated"]])
+def test_without_a_running_agent_the_catalogues_sentence_is_said(
+    home: Path, command: str, simulated: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, *simulated]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == sentence(Code.AGENT_NOT_RUNNING) + "[agent.notRunning]\n"
+
+
+def test_an_agent_that_died_and_left_its_file_is_not_running(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runtime = simulator_of(home) / "runtime"
+    runtime.mkdir(parents=True)
+    announce(runtime, 1)  # a port where nobody listens
+
+    assert main(["status", "--simulated"]) == 1
+    assert sentence(Code.AGENT_NOT_RUNNING) in capsys.readouterr().err
+
+
+def test_a_wrong_configuration_is_said_with_the_setting_and_without_its_value(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "config.toml").write_text('profile = "un secret"\n', encoding="utf-8")
+
+    assert main(["run", "--simulate", "--no-tray", "--port", "0", "--config", str(home / "config.toml")]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(sentence(Code.CONFIG_INVALID))
+    assert "profile" in said
+    assert "secret" not in said
+
+
+# ---------------------------------------------------------------- identity
+
+
+def test_the_simulators_identity_is_shown_made_once_and_without_its_secret(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = []
+    for _ in range(2):
+        assert main(["identity", "show", "--simulated"]) == 0
+        shown.append(json.loads(capsys.readouterr().out))
+
+    assert shown[0] == shown[1]
+    assert shown[0]["thumbprint"] == shown[0]["publicKey"]["kid"]
+    assert shown[0]["publicKey"].keys() == {"crv", "kty", "x", "kid", "alg"}
+    assert not (home / ".local/share/insi-agent").exists()
+
+
+# ---------------------------------------------------------------- a running agent
+
+
+def started(runtime: Path) -> Running:
+    """What agent.json says once the program listens."""
+    until(lambda: find_running(runtime) is not None, "the program listens")
+    found = find_running(runtime)
+    assert found
+    return found
+
+
+def test_the_program_answers_the_command_line_rereads_its_settings_and_ends_on_sigterm(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = home / "config.toml"
+    config.write_text("", encoding="utf-8")
+    runtime = simulator_of(home) / "runtime"
+    with program(home, "run", "--simulate", "--no-tray", "--port", "0", "--config", str(config)) as running:
+        found = started(runtime)
+        assert main(["status", "--simulated", "--json"]) == 0
+        status = json.loads(capsys.readouterr().out)
+        assert (status["environment"], status["profile"]) == ("simulated", "repository")
+        assert main(["status", "--simulated"]) == 0
+        assert capsys.readouterr().out.startswith("Environnement : simulated, profil repository\n")
+
+        config.write_text('profile = "consumer"\n', encoding="utf-8")
+        os.kill(running.pid, signal.SIGHUP)
+
+        def reread() -> bool:
+            assert main(["status", "--simulated"]) == 0
+            return "profil consumer" in capsys.readouterr().out
+
+        until(reread, "the new profile")
+
+        assert main(["cards", "--simulated"]) == 0
+        assert capsys.readouterr().out == (
+            "Simulateur Vitale 0 : carte Vitale\nSimulateur CPS 0 : carte de professionnel\n"
+        )
+        assert main(["cards", "--simulated", "--json"]) == 0
+        assert [reader["card"]["kind"] for reader in json.loads(capsys.readouterr().out)] == ["vitale2", "cpx"]
+        assert found.pid == running.pid
+
+    assert find_running(runtime) is None
+    assert main(["status", "--simulated"]) == 1
+
+
+def test_a_session_without_keyring_is_said_at_hello_and_nothing_is_kept_in_clear(home: Path) -> None:
+    config = home / "config.toml"
+    config.write_text(f'[[origins.allowed]]\norigin = "{SITE}"\n', encoding="utf-8")
+    arguments = ["run", "--no-tray", "--port", "0", "--config", str(config)]
+    with program(home, *arguments, PYTHON_KEYRING_BACKEND="keyring.backends.null.Keyring"):
+        found = started(home / ".local/state/insi-agent/run")
+        with pytest.raises(RefusedError) as refused:
+            Site(found.port, origin=SITE)
+        assert refused.value.reason == "keyring.absent"
+        assert refused.value.error["data"]["audience"] == "it"
+
+    assert not list(home.rglob("*.secret"))
+
+
+# ---------------------------------------------------------------- the demonstration
+
+
+def test_without_a_desktop_the_demonstration_says_so_and_the_code_is_given_by_itself(home: Path) -> None:
+    toussaint = {"birthName": "ADRTROIS", "givenNames": ["TOUSSAINT"], "sex": "M", "birthDate": "1960-01-01"}
+    with program(home, "demo", "--json") as demo:
+        address = demo.address()
+        site = Site(port_of(address), origin=address["origin"])
+        assert site.call("insi.retrieveByTraits", traits=toussaint)["code"] == "00"
+        site.close()
+        assert demo.said() == ("Pas de bureau ici : ni fenêtre ni icône, le code simulé est donné sans être demandé.\n")
+
+
+def test_a_second_simulator_is_refused_in_a_sentence_before_it_says_an_address_and_the_first_serves_on(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with program(home, "demo", "--headless", "--json") as first:
+        address = first.address()
+        for second in (["demo", "--headless", "--json"], ["run", "--simulate", "--no-tray", "--port", "0"]):
+            assert main(second) == 1
+            said = capsys.readouterr()
+            assert said.out == ""
+            assert said.err == sentence(Code.AGENT_RUNNING) + "[agent.running]\n"
+        assert main(["status", "--simulated", "--json"]) == 0
+        site = Site(port_of(address), origin=address["origin"])
+        assert site.call("vitale.read")["holders"]
+        site.close()
+
+
+def test_a_port_that_is_taken_ends_the_demonstration_with_a_sentence(
+    home: Path, agent: Simulation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", "--headless", "--port", str(agent.port)]) == 1
+    assert sentence(Code.PORTS_BUSY) in capsys.readouterr().err

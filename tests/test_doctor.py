@@ -1,0 +1,106 @@
+"""The doctor looks at every edge of this workstation, says what it found, and never falls ill itself."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agent.cli import main
+from agent.config import Settings
+from agent.doctor import _probe, examine
+from agent.errors import AgentError, Code
+
+PROBES = [
+    "Agent",
+    "Configuration",
+    "Agent en marche",
+    "Lecteurs",
+    "Module PKCS#11",
+    "Trousseau",
+    "Certificat de la structure",
+    "Icône",
+    "Fenêtre du code",
+]
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty configuration, in a home of its own without keyring and desktop."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "DBUS_SESSION_BUS_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    file = tmp_path / "config.toml"
+    file.write_text("", encoding="utf-8")
+    return file
+
+
+def test_every_edge_is_looked_at_in_the_order_of_a_person(config: Path) -> None:
+    findings = examine(config)
+
+    assert [finding.what for finding in findings] == PROBES
+    assert all(finding.says for finding in findings)
+    assert not config.with_name("insi-agent").exists()
+
+
+def test_a_certificate_and_a_module_that_are_not_there_are_found_missing(config: Path) -> None:
+    config.write_text(
+        f'[organisation]\ncertificate = "{config.parent}/absent.p12"\n[cpx]\nmodule = "{config.parent}/absent.so"\n',
+        encoding="utf-8",
+    )
+    found = {finding.what: finding for finding in examine(config)}
+
+    module, certificate = found["Module PKCS#11"], found["Certificat de la structure"]
+    assert (module.well, certificate.well) == (False, False)
+    assert Code.MODULE_MISSING.value in module.says
+    # without a keyring its passphrase cannot be known, whether the file is there or not
+    assert any(code.value in certificate.says for code in (Code.CERTIFICATE_MISSING, Code.KEYRING_ABSENT))
+
+
+def test_a_wrong_configuration_ends_the_examination_with_its_sentence(config: Path) -> None:
+    config.write_text("[insi]\nretries = 99\n", encoding="utf-8")
+
+    last = examine(config)[-1]
+
+    assert (last.what, last.well) == ("Configuration", False)
+    assert last.says.startswith("La configuration est incorrecte.")
+    assert "insi.retries" in last.says
+
+
+def test_a_configuration_that_cannot_be_read_is_a_finding_too(config: Path) -> None:
+    last = examine(config.parent)[-1]  # a folder
+
+    assert (last.what, last.well) == ("Configuration", False)
+    assert "config.invalid" in last.says
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (ValueError("un secret"), "sonde en échec : ValueError"),
+        (AgentError(Code.PCSC_UNAVAILABLE), "Le service de cartes à puce ne répond pas."),
+    ],
+)
+def test_a_probe_that_fails_is_a_finding_without_its_inside(error: Exception, says: str) -> None:
+    def falls_ill(_settings: Settings) -> str:
+        raise error
+
+    found = _probe("Lecteurs", falls_ill, Settings())
+
+    assert found.well is False
+    assert found.says.startswith(says)
+    assert "secret" not in found.says
+
+
+def test_the_exit_status_is_0_when_all_is_well_and_1_otherwise(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = main(["doctor", "--json", "--config", str(config)])
+    findings = json.loads(capsys.readouterr().out)
+    told = main(["doctor", "--config", str(config)])
+    lines = capsys.readouterr().out.splitlines()
+
+    assert status == told == (0 if all(finding["well"] for finding in findings) else 1)
+    assert [line[:4] for line in lines] == ["[ok]" if finding["well"] else "[!!]" for finding in findings]
+    config.write_text("[insi]\nretries = 99\n", encoding="utf-8")
+    assert main(["doctor", "--config", str(config)]) == 1

@@ -1,0 +1,267 @@
+"""No intent row, no send; no outcome row, no result; after the first byte every error says where its trace is."""
+
+import asyncio
+import logging
+import threading
+
+import pytest
+
+from agent.errors import AgentError, Code
+from agent.insi.ports import HttpReply
+from agent.journal.ports import Conclusion, Intent, Link
+from agent.journal.store import Journal
+from agent.model import AuthMode
+from agent.workflows import trace
+from tests.journal.making import found, intent
+from tests.workflows.making import LEONARDO, OTHER, TOUSSAINT, Bench
+
+
+def test_a_call_that_fails_after_it_was_sent_says_where_its_trace_is(bench: Bench) -> None:
+    bench.insi.fails = [AgentError(Code.INSI_TIMEOUT)]
+
+    refused = bench.refused(bench.by_traits())
+
+    assert refused.code is Code.INSI_TIMEOUT
+    assert [attempt.code for attempt in refused.facts["attempts"]] == ["insi.timeout"]
+    assert bench.attempts_of(refused.facts["traceId"]) == ["insi.timeout"]
+
+
+def test_a_failure_nobody_foresaw_leaves_its_outcome_and_an_incident_and_nothing_from_inside(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.insi.fails = [RuntimeError("un secret du dedans")]
+    with caplog.at_level(logging.ERROR):
+        refused = bench.refused(bench.by_traits())
+
+    assert refused.code is Code.INTERNAL
+    assert "secret" not in f"{refused} {refused.facts}"
+    assert f"incident {refused.facts['incident']}" in caplog.text
+    assert bench.attempts_of(refused.facts["traceId"]) == ["internal"]
+    assert bench.do(bench.by_traits()).code == "00"
+
+
+def test_unavailability_is_repeated_as_often_as_configured_and_each_attempt_is_traced(bench: Bench) -> None:
+    bench.configure(insi={"retries": 2})
+    bench.insi.fails = [AgentError(Code.INSI_UNREACHABLE), AgentError(Code.INSI_UNREACHABLE)]
+
+    result = bench.do(bench.by_traits())
+
+    assert bench.attempts_of(result.trace.id) == ["insi.unreachable", "insi.unreachable", "00"]
+    assert len({attempt.message_id for attempt in result.trace.attempts}) == 3
+
+
+# ---------------------------------------------------------------- a journal in trouble
+
+
+class Stubborn:
+    """A journal that refuses one kind of entry with this code; the rest is the real one's."""
+
+    def __init__(self, own: Journal, refuses: str, code: Code) -> None:
+        self._own, self._refuses, self._code = own, refuses, code
+        self.unfinished, self.trace, self.image, self.close = own.unfinished, own.trace, own.image, own.close
+
+    def intend(self, asked: Intent) -> Link:
+        self._check("intend")
+        return self._own.intend(asked)
+
+    def conclude(self, intended: Link, conclusion: Conclusion) -> Link:
+        self._check("conclude")
+        return self._own.conclude(intended, conclusion)
+
+    def finish(self, *arguments: object) -> Link:
+        self._check("finish")
+        return self._own.finish(*arguments)  # type: ignore[arg-type]  # as they came
+
+    def _check(self, what: str) -> None:
+        if what == self._refuses:
+            raise AgentError(self._code)
+
+
+@pytest.mark.parametrize("code", [Code.JOURNAL_FULL, Code.JOURNAL_UNAVAILABLE])
+def test_without_its_intent_nothing_is_sent(bench: Bench, code: Code) -> None:
+    own = bench.desk.journal
+    bench.desk.journal = Stubborn(own, "intend", code)  # type: ignore[arg-type, assignment]  # the same port
+
+    refused = bench.refused(bench.by_traits())
+
+    assert (refused.code, refused.facts) == (code, {})
+    assert bench.insi.received == []
+    bench.desk.journal = own
+    assert bench.do(bench.by_traits()).code == "00"
+
+
+@pytest.mark.parametrize(("entry", "left"), [("conclude", [None]), ("finish", ["00"])])
+def test_without_its_outcome_or_its_result_entry_the_page_gets_no_result_but_the_trace(
+    bench: Bench, entry: str, left: list[str | None]
+) -> None:
+    own = bench.desk.journal
+    bench.desk.journal = Stubborn(own, entry, Code.JOURNAL_UNAVAILABLE)  # type: ignore[arg-type, assignment]
+
+    refused = bench.refused(bench.by_traits())
+    bench.desk.journal = own
+
+    assert refused.code is Code.JOURNAL_UNAVAILABLE
+    assert [attempt.code for attempt in refused.facts["attempts"]] == ["00"]
+    assert bench.attempts_of(refused.facts["traceId"]) == left
+
+
+def test_what_the_last_stop_cut_short_gets_its_outcome_before_the_first_new_intent(bench: Bench) -> None:
+    def last_run() -> None:
+        bench.desk.journal.intend(intent("coupee-1", origin=OTHER))
+        bench.desk.journal.conclude(bench.desk.journal.intend(intent("entiere", origin=OTHER)), found())
+        bench.desk.journal.intend(intent("coupee-2", origin=OTHER))
+
+    bench.do(bench.desk.lanes.journal.run(last_run, timeout_s=10))
+    assert bench.attempts_of("coupee-1", OTHER) == [None]
+
+    first = bench.do(bench.by_traits())
+
+    assert bench.attempts_of("coupee-1", OTHER) == bench.attempts_of("coupee-2", OTHER) == ["unknown"]
+    assert bench.attempts_of("entiere", OTHER) == ["00"]
+    # three intents and an outcome of the last run, two outcomes now; then intent, outcome and this result
+    assert first.trace.seq == 4 + 2 + 3
+    bench.do(bench.by_traits())
+    assert bench.do(bench.desk.lanes.journal.run(bench.desk.journal.unfinished, timeout_s=10)) == []
+
+
+# ---------------------------------------------------------------- giving up
+
+
+class Slow:
+    """INSi, in no hurry: answers once it is let go."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._insi = bench.insi
+        self.sent, self.let_go = threading.Event(), threading.Event()
+
+    def check(self, mode: AuthMode) -> None:
+        self._insi.check(mode)
+
+    def post(self, mode: AuthMode, action: str, envelope: bytes) -> HttpReply:
+        self.sent.set()
+        self.let_go.wait(20)
+        return self._insi.post(mode, action, envelope)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_a_call_given_up_after_it_left_says_where_its_trace_is_and_the_answer_is_kept(bench: Bench) -> None:
+    """The protocol contract: an answer that arrives after a cancel is still journalled."""
+    bench.desk.teleservice = slow = Slow(bench)
+
+    async def give_up() -> AgentError:
+        call = asyncio.create_task(bench.by_traits(clientRef="venue-1"))
+        await asyncio.to_thread(slow.sent.wait, 20)
+        call.cancel()
+        with pytest.raises(AgentError) as refused:
+            await call
+        slow.let_go.set()
+        await asyncio.wait(bench.desk.exchanges)
+        return refused.value
+
+    refused = bench.do(give_up())
+
+    assert refused.code is Code.OPERATION_CANCELLED
+    assert bench.attempts_of(refused.facts["traceId"]) == ["00"]
+    assert bench.do(bench.by_traits(clientRef="venue-1")).replayed is None
+
+
+def test_the_next_call_waits_for_one_that_was_given_up_and_is_not_refused(bench: Bench) -> None:
+    bench.desk.teleservice = slow = Slow(bench)
+
+    async def two() -> str:
+        first = asyncio.create_task(bench.by_traits())
+        await asyncio.to_thread(slow.sent.wait, 20)
+        first.cancel()
+        await asyncio.wait([first])
+        bench.reached.clear()
+        second = asyncio.create_task(bench.by_traits(traits=LEONARDO))
+        await bench.reached["insi.queued"].wait()
+        slow.let_go.set()
+        return (await second).code
+
+    assert bench.do(two()) == "02"
+    assert [b"ADRTROIS" in message for message in bench.insi.received] == [True, False]
+
+
+def test_a_call_given_up_while_it_queues_was_never_sent(bench: Bench) -> None:
+    async def queue() -> bool:
+        async with bench.desk.insi_turn.taken_by(OTHER, wait_s=0):
+            waiting = asyncio.create_task(bench.by_traits())
+            await bench.reached["insi.queued"].wait()
+            waiting.cancel()
+            await asyncio.wait([waiting])
+            return waiting.cancelled()
+
+    assert bench.do(queue()) is True
+    assert bench.insi.received == []
+
+
+# ---------------------------------------------------------------- clientRef
+
+
+def test_a_replay_needs_neither_the_card_nor_a_fresh_reading(bench: Bench) -> None:
+    """The protocol contract: same ref and params within 10 minutes, the stored result and no call."""
+    read = bench.do(bench.read())
+    bench.clock.forward(minutes=15)
+    first = bench.do(bench.with_vitale(read.read_id, clientRef="v1"))
+    sent = len(bench.insi.received)
+    bench.clock.forward(minutes=9)
+
+    again = bench.do(bench.with_vitale(read.read_id, clientRef="v1"))
+
+    assert again == first.model_copy(update={"replayed": True})
+    assert len(bench.insi.received) == sent
+    assert bench.refused(bench.with_vitale(read.read_id)).code is Code.VITALE_STALE
+
+
+def test_a_replay_does_not_prolong_the_time_to_continue_a_search(bench: Bench) -> None:
+    several = bench.do(bench.by_traits(traits=LEONARDO, clientRef="v1"))
+    bench.clock.forward(minutes=9)
+    bench.do(bench.by_traits(traits=LEONARDO, clientRef="v1"))
+    bench.clock.forward(minutes=21)
+    located = {**LEONARDO, "birthPlaceCode": "63220"}
+
+    assert bench.refused(bench.by_traits(traits=located, continues=several.trace.id)).code is Code.CONTINUES_REFUSED
+
+
+def test_a_ref_whose_call_failed_may_be_used_for_another_call(bench: Bench) -> None:
+    bench.insi.fails = [AgentError(Code.INSI_UNREACHABLE)]
+    bench.refused(bench.by_traits(clientRef="v1"))
+
+    assert bench.do(bench.by_traits(traits=LEONARDO, clientRef="v1")).code == "02"
+    assert bench.refused(bench.by_traits(traits=TOUSSAINT, clientRef="v1")).code is Code.CLIENT_REF_REUSED
+
+
+def test_one_assertion_serves_all_attempts_while_it_is_young_and_is_signed_again_when_it_is_not(bench: Bench) -> None:
+    """At most 60 s old, shared by the attempts of an operation."""
+    nobody = {"birthName": "HOUILLES", "givenNames": ["PIERRE", "PAUL"], "sex": "M", "birthDate": "1993-01-27"}
+    bench.do(bench.by_traits(traits=nobody))
+    assert bench.slot.calls.count("sign") == 1
+    insi = bench.insi
+
+    class HalfAMinute:
+        """Takes its time."""
+
+        check, close = insi.check, insi.close
+
+        def post(self, mode: AuthMode, action: str, envelope: bytes) -> HttpReply:
+            bench.clock.forward(seconds=31)
+            return insi.post(mode, action, envelope)
+
+    bench.desk.teleservice = HalfAMinute()
+    result = bench.do(bench.by_traits(traits=nobody))
+
+    assert [attempt.code for attempt in result.trace.attempts] == ["01"] * 3
+    assert bench.slot.calls.count("sign") == 3
+
+
+def test_a_trace_of_another_origin_is_unknown(bench: Bench) -> None:
+    result = bench.do(bench.by_traits())
+    params = trace.TraceGetParams(trace_id=result.trace.id)
+
+    stored = bench.do(trace.get(bench.desk, bench.asker(), params)).result
+    assert stored
+    assert stored.model_dump_json() == result.model_dump_json()
+    assert bench.refused(trace.get(bench.desk, bench.asker(OTHER), params)).code is Code.TRACE_UNKNOWN
