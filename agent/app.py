@@ -6,6 +6,7 @@ heavy packages.
 
 import asyncio
 import contextlib
+import getpass
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Sequence
@@ -26,7 +27,7 @@ from agent.places import Places, Running, announce, claim, instance_id, withdraw
 from agent.protocol.messages import API_LEVEL, CpxChangedParams, WatchResult
 from agent.protocol.methods import BEFORE_HELLO, FROM_MEMORY
 from agent.protocol.origins import Caller, Doorkeeper
-from agent.protocol.session import Call
+from agent.protocol.session import CLOSE_REVOKED, Call
 from agent.tray.bridge import PinQuestion
 from agent.tray.state import TrayState
 from agent.workflows import cpx, greeting, retrieve, trace, vitale
@@ -49,6 +50,7 @@ log = logging.getLogger(__name__)
 SIMULATED_AUTHORISATION = "SIMULATEUR-0001"
 P12_SECRET_NAME = "organisation-passphrase"  # noqa: S105  (a name, not the secret)
 STOP_PATIENCE_S = 10
+DENIED = {"origin_state": "denied", "capabilities": []}
 
 Workflow = Callable[[Desk, Asker, Any], Awaitable[Value]]
 
@@ -92,6 +94,7 @@ class Agent:
         self._told: object = None  # what agent.changed last said
         self._expiry: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._telling = asyncio.Lock()
 
     @property
     def settings(self) -> Settings:
@@ -138,6 +141,7 @@ class Agent:
         await self._server.open(ports)
         self._running = announce(self.places.runtime, self.port)
         self._stops.append(partial(withdraw, self.places.runtime, self._running))
+        self._told = self._facts()
         watch = self.desk.readers.watch(self._saw_in_watcher)
         self._stops.append(watch.close)
         if self.desk.organisation_configured():
@@ -171,7 +175,12 @@ class Agent:
         except AgentError as error:
             log.error("settings not reloaded: %s", error)  # noqa: TRY400  (no traceback: the code says it all)
             return
-        await self._server.close_revoked()
+        if self.settings.environment is not self.desk.environment:
+            log.warning("another environment is configured: it counts from the next start on")
+        for conversation in self._server.revoked():
+            known = await greeting.changed(self.desk, self._asker(conversation, _silent))
+            await conversation.notify("agent.changed", known.model_copy(update=DENIED))
+            await conversation.close(CLOSE_REVOKED, "rights changed")
         with contextlib.suppress(AgentError):  # the next call connects as it is configured now
             await self.desk.lanes.network.run(self.desk.teleservice.close, timeout_s=5)
         await self._tell_changes()
@@ -207,13 +216,15 @@ class Agent:
 
     async def _tell_changes(self) -> None:
         """Push agent.changed when what hello said, or a warning, is no longer so."""
-        facts = (self.desk.environment, self.settings.profile, self.desk.auth_modes(), greeting.notices(self.desk))
-        before, self._told = self._told, facts
-        if before is None or before == facts:
+        before, self._told = self._told, self._facts()
+        if before == self._told:
             return
         for conversation in list(self._server.conversations):
             asker = self._asker(conversation, _silent)
             await conversation.notify("agent.changed", await greeting.changed(self.desk, asker))
+
+    def _facts(self) -> object:
+        return self.settings.profile, self.desk.auth_modes(), greeting.notices(self.desk)
 
     # ------------------------------------------------------------ cards
 
@@ -230,9 +241,10 @@ class Agent:
     async def _saw_change(self, notifications: Sequence[tuple[str, ReaderSeen]]) -> None:
         async with self.desk.seen_change:
             self.desk.seen_change.notify_all()
-        for method, params in notifications:
-            for conversation in self._watching():
-                await conversation.notify(method, params)
+        async with self._telling:  # in the order in which it happened, also to a page that reads slowly
+            for method, params in notifications:
+                for conversation in self._watching():
+                    await conversation.notify(method, params)
         if cpx.card_left(self.desk):
             await cpx.end_session(self.desk)
         elif any(params.card and params.card.kind is CardKind.CPX for _, params in notifications):
@@ -440,6 +452,7 @@ def _desk(
         person=_Person(agent, simulated=agent.options.answers_itself),
         now=lambda: datetime.now(UTC),
         new_id=lambda: str(uuid4()),
+        account=_account(),
         changed=agent.session_changed,
     )
 
@@ -516,6 +529,14 @@ class _Person:
             return await self._person.ask_pin(question)
         finally:
             self._agent.question(opened=False)
+
+
+def _account() -> str | None:
+    """The account of the operating system, for the trace; None for a user without a name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None
 
 
 def _anchors(files: Sequence[Path]) -> bytes:

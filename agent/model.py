@@ -232,7 +232,7 @@ class Traits(Personal):
     birth_name: str = Field(max_length=200)
     given_names: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(min_length=1, max_length=20)
     sex: InputSex
-    birth_date: str = Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")
+    birth_date: str = Field(pattern=r"^[0-9]{4}-(0[0-9]|1[0-2])-([0-2][0-9]|3[01])$")
     birth_place_code: str | None = Field(default=None, pattern=r"^([0-9]{5}|2[AB][0-9]{3})$")
 
 

@@ -115,6 +115,10 @@ class Journal(Protocol):
         """The exact reply stored for a 00; None without one, or once erased."""
         ...
 
+    def by_client_ref(self, origin: str, ref: str, since: datetime) -> StoredTrace | None:
+        """This origin's latest operation under its own reference, begun at `since` or later."""
+        ...
+
     def unfinished(self) -> list[Unfinished]:
         """Attempts without an outcome, oldest first: after a start, those that the last stop cut short."""
         ...

@@ -29,7 +29,6 @@ from agent.protocol.messages import SUBPROTOCOL, OperationCancelParams, Operatio
 from agent.protocol.methods import FROM_MEMORY
 from agent.protocol.origins import DISCOVERY_PATH, NATIVE, Caller, Doorkeeper, Refusal, Request
 from agent.protocol.session import (
-    CLOSE_REVOKED,
     CLOSE_SLOW,
     CLOSE_UNANSWERED_PINGS,
     Call,
@@ -153,14 +152,14 @@ class Server:
             await server.wait_closed()
         self._servers.clear()
 
-    async def close_revoked(self) -> None:
-        """Close with 4001 the conversations whose origin lost its rights."""
+    def revoked(self) -> list[Conversation]:
+        """The conversations whose origin has other rights by now, or none."""
         doorkeeper = self._doorkeeper()
-        for conversation in list(self.conversations):
-            caller = conversation.caller
-            revoked = caller.origin != NATIVE and doorkeeper.allowed.get(caller.origin) != caller.rights
-            if doorkeeper.disabled or revoked:
-                await conversation.close(CLOSE_REVOKED, "rights changed")
+
+        def lost(caller: Caller) -> bool:
+            return caller.origin != NATIVE and doorkeeper.allowed.get(caller.origin) != caller.rights
+
+        return [one for one in self.conversations if doorkeeper.disabled or lost(one.caller)]
 
     # ------------------------------------------------------------ before the conversation
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from agent.errors import AgentError, Code
 from agent.model import CardKind, CpxStatus, PinState
+from agent.pin import Pin
 from agent.protocol.messages import CpxStatusParams, CpxUnlockParams
 from agent.signing import cpx
 from agent.signing.cpx import CardFacts
@@ -195,31 +196,19 @@ async def _open(
         await end_session(desk)
     if token.pin_state is PinState.LOCKED:
         raise AgentError(Code.PIN_LOCKED, pinState=PinState.LOCKED.value)
-    settings = desk.settings()
-    software = settings.software_of(asker.origin)
     await asker.progress("cpx.pin", "pin")
-    pin = await desk.person.ask_pin(
-        PinQuestion(
-            origin=asker.origin,
-            software=software.name if software else "",
-            operation=purpose,
-            reason=reason,
-            holder=facts.professional.name,
-            pin_state=token.pin_state,
-            min_digits=settings.cpx.pin_min_digits,
-            max_digits=settings.cpx.pin_max_digits,
-            language=settings.language,
-            pin_pad=token.pin_pad,
-        )
-    )
+    pin = await _ask_pin(desk, asker, token, facts, purpose, reason)
     try:
-        if pin is not None and not pin.has_form(settings.cpx.pin_min_digits, settings.cpx.pin_max_digits):
-            raise AgentError(Code.PIN_FORMAT)
         await asker.progress("cpx.login")
         opened = await _on_token(desk, lambda: desk.tokens().login(token.serial, pin))
+        desk.wrong_code = None
+    except AgentError as error:
+        if error.code is Code.PIN_WRONG:
+            desk.wrong_code = token.serial
+        raise
     except asyncio.CancelledError:
         # The card may still accept the code: a session that nobody owns is closed as soon as it is there.
-        desk.finish(end_session(desk, wait_s=settings.cpx.call_timeout_s))
+        desk.finish(end_session(desk, wait_s=desk.settings().cpx.call_timeout_s))
         raise
     finally:
         if pin is not None:
@@ -228,6 +217,34 @@ async def _open(
     desk.session = CardSession(asker.origin, token.serial, token.reader, now, now)
     desk.changed()
     return opened
+
+
+async def _ask_pin(
+    desk: Desk, asker: Asker, token: TokenSeen, facts: CardFacts, purpose: str, reason: str | None
+) -> Pin | None:
+    """The code, of a form that costs no try for nothing; None when it is typed on the reader. Raises pin.format."""
+    settings = desk.settings()
+    software = settings.software_of(asker.origin)
+    digits = settings.cpx.pin_min_digits, settings.cpx.pin_max_digits
+    pin = await desk.person.ask_pin(
+        PinQuestion(
+            origin=asker.origin,
+            software=software.name if software else "",
+            operation=purpose,
+            reason=reason,
+            holder=facts.professional.name,
+            pin_state=token.pin_state,
+            min_digits=digits[0],
+            max_digits=digits[1],
+            language=settings.language,
+            pin_pad=token.pin_pad,
+            previous_error=Code.PIN_WRONG if desk.wrong_code == token.serial else None,
+        )
+    )
+    if pin is not None and not pin.has_form(*digits):
+        pin.wipe()
+        raise AgentError(Code.PIN_FORMAT)
+    return pin
 
 
 def _is_own(desk: Desk, asker: Asker, token: TokenSeen) -> bool:

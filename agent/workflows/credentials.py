@@ -26,6 +26,7 @@ class Credentials:
     professional: str | None
     structure: str | None
     assertion: Callable[[], Awaitable[Any | None]]  # the signed element to embed; None in organisation mode
+    warnings: list[str]  # test or production could not be told: never a refusal
 
 
 def choose_mode(desk: Desk, params: InsiParams) -> AuthMode:
@@ -56,6 +57,7 @@ async def credentials(desk: Desk, asker: Asker, params: InsiParams, mode: AuthMo
             professional=card.facts.professional.national_id,
             structure=activity.structure_id,
             assertion=_Assertions(desk, card, billing_id, activity).fresh,
+            warnings=["cpx.environmentUnknown"] if card.facts.environment == "unknown" else [],
         )
 
 
@@ -68,8 +70,14 @@ async def _organisation(desk: Desk) -> Credentials:
     async def none() -> None:
         return None
 
-    structure = certificate.structure
-    return Credentials(AuthMode.ORGANISATION, structure, professional=None, structure=structure, assertion=none)
+    return Credentials(
+        mode=AuthMode.ORGANISATION,
+        emitter=certificate.structure,
+        professional=None,
+        structure=certificate.structure,
+        assertion=none,
+        warnings=["certificate.environmentUnknown"] if certificate.environment == "unknown" else [],
+    )
 
 
 class _Assertions:

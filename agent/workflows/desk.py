@@ -99,6 +99,7 @@ class Desk:
     now: Callable[[], datetime]
     new_id: Callable[[], str]
     changed: Callable[[], None]  # the card session opened or closed
+    account: str | None = None  # of the operating system, for the trace
     lanes: Lanes = field(default_factory=Lanes)
     card_queue_s: float = CARD_QUEUE_S  # a card operation waits so long for its turn
     vitale_turn: Turn = field(default_factory=Turn)
@@ -109,6 +110,7 @@ class Desk:
     searches: Searches = field(default_factory=Searches)
     counts: Counts = field(default_factory=Counts)
     session: CardSession | None = None
+    wrong_code: str | None = None  # serial of the card whose last code was wrong
     card_not_after: datetime | None = None  # of the CPx seen last
     organisation_seen: "OrganisationCertificate | Code | None" = None  # what opening the certificate gave last
     seen: list[ReaderSeen] | None = None  # what the watcher saw last; None: the card service is down

@@ -5,13 +5,12 @@ again just before it is used; no intent row, no send; no outcome row, no result.
 """
 
 import asyncio
-import getpass
 import hashlib
 import logging
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -39,6 +38,7 @@ from agent.protocol.session import unexpected
 from agent.workflows import vitale
 from agent.workflows.credentials import Credentials, choose_mode, credentials
 from agent.workflows.desk import Asker, Desk
+from agent.workflows.references import REPLAYED_FOR
 from agent.workflows.searches import Search
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class Plan(Protocol):
     operation: Operation
     rank_assumed: bool
     card_given_names: str | None
+    warnings: list[str]
 
     async def prepare(self) -> None:
         """Called before each attempt, once the call is authenticated."""
@@ -104,6 +105,7 @@ def _vitale_plan(desk: Desk, asker: Asker, params: RetrieveWithVitaleParams) -> 
         prepare_card=lambda: vitale.read_again(desk, asker, kept),
         card_given_names=holders[params.holder].given_names,
         rank_assumed=assumed,
+        warnings=["vitale.environmentUnknown"] if kept.reading.content.card.environment == "unknown" else [],
     )
 
 
@@ -125,6 +127,7 @@ class _WithVitale:
     prepare_card: Callable[[], Awaitable[None]]
     card_given_names: str | None
     rank_assumed: bool
+    warnings: list[str]
     operation: Operation = Operation.WITH_VITALE
 
     async def prepare(self) -> None:
@@ -141,6 +144,7 @@ class _ByTraits:
     operation: Operation = Operation.BY_TRAITS
     rank_assumed: bool = False
     card_given_names: str | None = None
+    warnings: list[str] = field(default_factory=list)
 
     async def prepare(self) -> None:
         return
@@ -194,10 +198,29 @@ async def _once(
         return stored.model_copy(update={"replayed": True})
     result = None
     try:
+        if stored := await _from_before(desk, asker.origin, params, operation):
+            return stored.model_copy(update={"replayed": True})
         result = await _retrieve(desk, asker, params, plan())
     finally:
         desk.references.end(asker.origin, reference, result, desk.now())
     return result
+
+
+async def _from_before(desk: Desk, origin: str, params: InsiParams, operation: Operation) -> TracedResult | None:
+    """The journal's result under this clientRef, from before the agent's last start. Raises clientRef.reused."""
+    reference = params.client_ref or ""
+    kept = await _journal(desk, lambda: desk.journal.by_client_ref(origin, reference, datetime.min.replace(tzinfo=UTC)))
+    if kept is None or kept.result is None:
+        return None
+    same = kept.params == _as_json(params) and kept.attempts[0].clear["operation"] == operation
+    if not same or desk.now() - datetime.fromisoformat(kept.at) > REPLAYED_FOR:
+        raise AgentError(Code.CLIENT_REF_REUSED)
+    return TracedResult.model_validate_json(kept.result)
+
+
+def _as_json(params: InsiParams) -> bytes:
+    """As the journal keeps what the page asked."""
+    return params.model_dump_json(by_alias=True, exclude_none=True).encode()
 
 
 async def _retrieve(desk: Desk, asker: Asker, params: InsiParams, plan: Plan) -> TracedResult:
@@ -292,12 +315,12 @@ async def _exchange(
         message_id=message.message_id,
         request_sha256=message.sha256,
         given=query.given,
-        params=params.model_dump_json(by_alias=True, exclude_none=True).encode(),
+        params=_as_json(params),
         request=message.without_secrets(),
         professional=run.credentials.professional,
         structure=run.credentials.structure,
         user=params.user,
-        account=getpass.getuser(),
+        account=desk.account,
     )
     run.leaving = True
     intended = await _journal(desk, lambda: _intend(desk, intent))
@@ -369,7 +392,8 @@ async def _conclude(
     judgement = rules.judge(
         answer.outcome, answer.identity, rank_assumed=plan.rank_assumed, card_given_names=plan.card_given_names
     )
-    simulated = ["environment.simulated"] if desk.environment is Environment.SIMULATED else []
+    simulated = desk.environment is Environment.SIMULATED
+    where = ["environment.simulated"] if simulated else [*plan.warnings, *run.credentials.warnings]
     professional = run.credentials.professional
     comparison = compare.compare(params.local, answer.identity) if params.local and answer.identity else None
 
@@ -401,7 +425,7 @@ async def _conclude(
             identity=answer.identity,
             integrable=judgement.integrable,
             reasons=judgement.reasons,
-            warnings=[*judgement.warnings, *simulated],
+            warnings=[*judgement.warnings, *where],
             comparison=comparison,
             trace=trace,
             receipt="",

@@ -192,6 +192,7 @@ def test_a_vitale_a_typed_code_and_a_card_signature_give_a_traced_result(worksta
     result = site.reply(number)
 
     assert (result["code"], result["trace"]["environment"]) == ("00", "test")
+    assert "vitale.environmentUnknown" in result["warnings"]  # no published tag tells a test card from a real one
     assert result["trace"]["professional"]["nationalId"] == Person().national_id
     assert workstation.cps.ask("state")["signed"] == 1
     site.call("cpx.lock")

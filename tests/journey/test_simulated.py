@@ -262,6 +262,17 @@ def test_one_client_ref_makes_one_call(agent: Simulation, site: Site) -> None:
     assert site.refusal("insi.retrieveByTraits", traits=LEONARDO, clientRef="venue-1").reason == "clientRef.reused"
 
 
+def test_a_client_ref_outlives_the_agent(simulation: Callable[..., Simulation]) -> None:
+    before = simulation()
+    first = before.site().call("insi.retrieveByTraits", traits=TOUSSAINT, clientRef="venue-3")
+    before.restart()
+    site = before.site()
+
+    assert site.call("insi.retrieveByTraits", traits=TOUSSAINT, clientRef="venue-3") == {**first, "replayed": True}
+    assert site.refusal("insi.retrieveByTraits", traits=LEONARDO, clientRef="venue-3").reason == "clientRef.reused"
+    assert site.call("agent.status")["operations"] == {}
+
+
 def test_a_call_that_failed_may_be_made_again_with_its_ref(agent: Simulation, site: Site) -> None:
     agent.insi.misbehave(Misbehaviour.HTML_503, Misbehaviour.HTML_503)
     site.refusal("insi.retrieveByTraits", traits=TOUSSAINT, clientRef="venue-2")

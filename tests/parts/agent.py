@@ -105,6 +105,7 @@ class Simulation:
         file.write_text(config, encoding="utf-8")
         self.places = Places.simulated(folder).create()
         options = Options(simulate=True, port=port, config_file=file, demo_origin=SITE, answers_itself=True)
+        self._options = options
         self.running = RunningAgent(options, self.places)
         self._sites: list[Site] = []
 
@@ -133,9 +134,14 @@ class Simulation:
         """Read the settings again and wait until it is done."""
         self.running.reload().result(20)
 
+    def restart(self) -> None:
+        """Stop, and start again on the same state."""
+        self.stop()
+        self.running = RunningAgent(self._options, self.places)
+
     def stop(self) -> None:
-        for site in self._sites:
-            site.close()
+        while self._sites:
+            self._sites.pop().close()
         self.running.stop()
 
 

@@ -225,6 +225,8 @@ def test_revoked_rights_close_4001_and_new_ones_are_pushed(simulation: Callable[
     config.write_text('profile = "consumer"\n')
     agent.reload()
 
+    denied = site.notified("agent.changed")
+    assert (denied["originState"], denied["capabilities"]) == ("denied", [])
     with pytest.raises(ConnectionClosedError) as closed:
         site.call("agent.status")
     assert closed.value.rcvd is not None
