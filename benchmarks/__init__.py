@@ -1,0 +1,1 @@
+"""What the agent costs: figures taken against a floor in one interleaved run. See README.md."""
