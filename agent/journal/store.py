@@ -198,7 +198,7 @@ class Journal:
         head = max(heads, key=self._trust, default=None)
         try:
             return verify(reading, head, self._authentic)
-        except sqlite3.DatabaseError:
+        except (sqlite3.DatabaseError, UnicodeDecodeError):
             return Verdict(reading.last, Fault(FaultKind.UNREADABLE, reading.last + 1))
 
     def close(self) -> None:
@@ -214,7 +214,7 @@ class Journal:
         """The open file; what goes wrong with it in here becomes ours."""
         try:
             yield self._connection()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # a damaged name inside SQLite's own message is no text
             number = getattr(error, "sqlite_errorcode", None)
             code = Code.JOURNAL_FULL if number == sqlite3.SQLITE_FULL else Code.JOURNAL_UNAVAILABLE
             name = getattr(error, "sqlite_errorname", None) or type(error).__name__
