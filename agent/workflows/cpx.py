@@ -174,7 +174,7 @@ async def _left_within(desk: Desk, seconds: float) -> bool:
 
 async def _token(desk: Desk) -> TokenSeen | None:
     """The one CPx inserted. Raises cpx.several."""
-    tokens = [token for token in await _on_token(desk, lambda: desk.tokens().look()) if token.certificates]
+    tokens = [token for token in await _on_token(desk, lambda: _look(desk)) if token.certificates]
     if len(tokens) > 1:
         raise AgentError(Code.CPX_SEVERAL)
     return tokens[0] if tokens else None
@@ -187,6 +187,13 @@ async def _inserted(desk: Desk, asker: Asker) -> TokenSeen:
         await asker.progress("cpx.absent", "card.cpx")
         raise AgentError(Code.CPX_ABSENT)
     return token
+
+
+def _look(desk: Desk) -> list[TokenSeen]:
+    """On the token's lane, where the certificates' library is loaded too: other pages do not wait for it."""
+    import cryptography.x509  # noqa: F401
+
+    return desk.tokens().look()
 
 
 async def _open(

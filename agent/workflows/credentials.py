@@ -95,23 +95,27 @@ class _Assertions:
 
     async def fresh(self) -> Any:
         """Raises cpx.sessionLost when the card left meanwhile, signature.invalid, module.cannotSign."""
-        from agent.signing import xmlsig
-        from agent.signing.assertion import unsigned_assertion
-
-        desk, card = self._desk, self._card
+        desk = self._desk
         if desk.session is None:
             self._signed = None
             raise AgentError(Code.CPX_SESSION_LOST)
         max_age = timedelta(seconds=desk.settings().cpx.assertion_max_age_s)
         if self._signed is None or desk.now() - self._signed.issued_at >= max_age:
-            issued_at = desk.now()
-            assertion = unsigned_assertion(
-                card.facts, assertion_id=f"_{desk.new_id()}", issued_at=issued_at, attributes=self._attributes
-            )
-            self._signed = await cpx.sign(
-                desk, card, lambda rsa_sign: xmlsig.sign(assertion, card.certificate.der, rsa_sign)
-            )
+            self._signed = await cpx.sign(desk, self._card, self._make)
         return self._signed.element()
+
+    def _make(self, rsa_sign: Callable[[bytes], bytes]) -> "SignedAssertion":
+        """On the token's lane, where the signature's libraries are loaded too: other pages do not wait for them."""
+        from agent.signing import xmlsig
+        from agent.signing.assertion import unsigned_assertion
+
+        assertion = unsigned_assertion(
+            self._card.facts,
+            assertion_id=f"_{self._desk.new_id()}",
+            issued_at=self._desk.now(),
+            attributes=self._attributes,
+        )
+        return xmlsig.sign(assertion, self._card.certificate.der, rsa_sign)
 
 
 def _has_billing_id(desk: Desk, facts: card_rules.CardFacts) -> None:

@@ -234,7 +234,7 @@ async def _retrieve(desk: Desk, asker: Asker, params: InsiParams, plan: Plan) ->
     await desk.identity()  # no key, no receipt: said before anything is sent
     await asker.progress("insi.queued")
     async with desk.insi_turn.taken_by(asker.origin, wait_s=None):
-        await _on_network(desk, lambda: desk.teleservice.check(mode))
+        await _on_network(desk, lambda: _make_ready(desk, mode))
         async with credentials(desk, asker, params, mode) as who:
             run = _Run(desk.new_id(), plan.operation, desk.now(), software, authorisation, who)
             try:
@@ -367,6 +367,14 @@ def _intend(desk: Desk, intent: Intent) -> Link:
             desk.journal.conclude(cut.intended, Conclusion(at=desk.now(), code=CUT_SHORT, label="", duration_ms=0))
         desk.journal_settled = True
     return desk.journal.intend(intent)
+
+
+def _make_ready(desk: Desk, mode: AuthMode) -> None:
+    """On the network lane, where the contract is loaded too: other pages do not wait for it."""
+    from agent.insi import envelope
+
+    envelope.load()
+    desk.teleservice.check(mode)
 
 
 async def _on_network(desk: Desk, call: Callable[[], T]) -> T:
