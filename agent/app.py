@@ -27,7 +27,7 @@ from agent.places import Places, Running, announce, claim, instance_id, withdraw
 from agent.protocol.messages import API_LEVEL, CpxChangedParams, WatchResult
 from agent.protocol.methods import BEFORE_HELLO, FROM_MEMORY
 from agent.protocol.origins import Caller, Doorkeeper
-from agent.protocol.session import CLOSE_REVOKED, Call
+from agent.protocol.session import Call
 from agent.tray.bridge import PinQuestion
 from agent.tray.state import TrayState
 from agent.workflows import cpx, greeting, retrieve, trace, vitale
@@ -177,13 +177,14 @@ class Agent:
             return
         if self.settings.environment is not self.desk.environment:
             log.warning("another environment is configured: it counts from the next start on")
-        for conversation in self._server.revoked():
-            known = await greeting.changed(self.desk, self._asker(conversation, _silent))
-            await conversation.notify("agent.changed", known.model_copy(update=DENIED))
-            await conversation.close(CLOSE_REVOKED, "rights changed")
+        await asyncio.gather(*(self._revoke(conversation) for conversation in self._server.revoked()))
         with contextlib.suppress(AgentError):  # the next call connects as it is configured now
             await self.desk.lanes.network.run(self.desk.teleservice.close, timeout_s=5)
         await self._tell_changes()
+
+    async def _revoke(self, conversation: "Conversation") -> None:
+        known = await greeting.changed(self.desk, self._asker(conversation, _silent))
+        await conversation.revoke(known.model_copy(update=DENIED))
 
     async def _open_organisation(self) -> None:
         """Know early when the organisation's certificate is missing or ends soon."""

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import getpass
 import json
 import os
 import sys
@@ -22,6 +23,8 @@ def main(arguments: list[str]) -> int:
         return command(parsed)
     except AgentError as error:
         print(f"{error.row.title.fr} {error.row.action.fr}", file=sys.stderr)
+        if setting := error.facts.get("setting"):
+            print(f"Réglage : {setting}", file=sys.stderr)
         print(f"[{error}]", file=sys.stderr)
         return 1
 
@@ -61,6 +64,10 @@ def _parser() -> argparse.ArgumentParser:
     doctor = command("doctor", _doctor, "vérifier ce poste")
     doctor.add_argument("--json", action="store_true")
     doctor.add_argument("--config", type=Path, metavar="FICHIER")
+
+    organisation = command("organisation", _organisation, "le certificat de la structure")
+    organisation.add_argument("action", choices=["enrol"], help="demander sa phrase secrète et la mettre au trousseau")
+    organisation.add_argument("--config", type=Path, metavar="FICHIER")
 
     identity = command("identity", _identity, "la clé qui signe les reçus de ce poste")
     identity.add_argument("action", choices=["show"])
@@ -181,6 +188,23 @@ def _doctor(parsed: argparse.Namespace) -> int:
         for finding in findings:
             print(f"[{'ok' if finding.well else '!!'}] {finding.what} : {finding.says}")
     return 0 if all(finding.well for finding in findings) else 1
+
+
+def _organisation(parsed: argparse.Namespace) -> int:
+    """Try the passphrase on the configured file, then keep it in the user's keyring."""
+    from agent.app import P12_SECRET_NAME, Options, load_settings
+    from agent.secrets import KeyringSecrets
+    from agent.signing.organisation import open_p12
+
+    file = load_settings(Options(config_file=parsed.config)).settings.organisation.certificate
+    if file is None:
+        raise AgentError(Code.CERTIFICATE_MISSING)
+    typed = getpass.getpass("Phrase secrète : ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+    passphrase = typed.encode()
+    opened = open_p12(file, passphrase)
+    KeyringSecrets().set(P12_SECRET_NAME, passphrase)
+    print(f"{opened.common_name}, structure {opened.structure}, jusqu'au {opened.not_after:%Y-%m-%d}")
+    return 0
 
 
 def _identity(parsed: argparse.Namespace) -> int:

@@ -132,7 +132,11 @@ class Insi(Section):
     after_several: Literal["join", "next"] = machine(
         "join", description="attempt after 02: all given names together, or the next one [guess: not public]"
     )
-    lps_name: str = machine("urn:lps:{name}:{version}", description="form of ContexteLPS/LPS/Nom [guess]")
+    lps_name: str = machine(
+        "urn:lps:{name}:{version}",
+        pattern=r"^([^{}]|\{name\}|\{version\})+$",
+        description="form of ContexteLPS/LPS/Nom [guess]",
+    )
 
 
 class JournalPlace(Section):

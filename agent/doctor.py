@@ -8,7 +8,7 @@ from pathlib import Path
 from agent import __version__
 from agent.app import Options, load_settings
 from agent.config import Settings
-from agent.errors import AgentError
+from agent.errors import AgentError, Code
 from agent.places import Places, find_running
 
 
@@ -71,8 +71,16 @@ def _failure(what: str, error: AgentError) -> Finding:
 
 
 def _running(_settings: Settings) -> str:
+    from agent.client import ask
+
     running = find_running(Places.real().runtime)
-    return f"port {running.port}, processus {running.pid}" if running else "non"
+    try:
+        if running is not None and ask(running) == []:
+            return f"port {running.port}, processus {running.pid}"
+    except AgentError as error:
+        if error.code is not Code.AGENT_NOT_RUNNING:  # what a dead one left behind
+            raise
+    return "non"
 
 
 def _readers(_settings: Settings) -> str:

@@ -640,7 +640,10 @@ CATALOGUE: dict[Code, Row] = {
             "Aucun trousseau de secrets n'est disponible ; rien n'a été enregistré.",
             "No keyring is available; nothing was stored.",
         ),
-        Words("Ouvrir le trousseau de la session.", "Unlock the session's keyring."),
+        Words(
+            "Ouvrir le trousseau de la session, ou en installer un (Secret Service).",
+            "Unlock the session's keyring, or install one (Secret Service).",
+        ),
         "WARNING",
     ),
     Code.INSI_NOT_CONFIGURED: Row(

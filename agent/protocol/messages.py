@@ -31,15 +31,14 @@ from agent.model import (
 API_LEVEL = 1
 SUBPROTOCOL = "insi-agent.v1"
 
-# 13 or 15 characters, Corsica included. Inside a longer run of letters and digits, as a UUID's, it is no NIR.
-_NIR_SHAPE = re.compile(r"[1-478][0-9]{4}([0-9]{2}|2[AB])[0-9]{6}([0-9]{2})?", re.ASCII)
-_RUN = re.compile(r"[A-Z0-9]+")
+# 13 or 15 characters, Corsica included. Among more hexadecimal digits, as in a UUID, it is no NIR.
+_NIR_SHAPE = re.compile(r"(?<![0-9A-F])[1-478][0-9]{4}([0-9]{2}|2[AB])[0-9]{6}([0-9]{2})?(?![0-9A-F])", re.ASCII)
 
 
 def _not_a_nir(value: str) -> str:
     """Refuse a NIR, also one written in groups."""
     text = value.upper()
-    if any(_NIR_SHAPE.fullmatch(part) for part in (re.sub(r"[._-]", "", text), *_RUN.findall(text))):
+    if _NIR_SHAPE.search(text) or _NIR_SHAPE.search(re.sub(r"[._-]", "", text)):
         raise ValueError("looks like a NIR")
     return value
 

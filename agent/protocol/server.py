@@ -11,7 +11,9 @@ import json
 import logging
 import socket
 import sys
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -21,6 +23,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request as HttpRequest
 from websockets.http11 import Response
+from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from agent.errors import AgentError, Code
@@ -29,6 +32,7 @@ from agent.protocol.messages import SUBPROTOCOL, OperationCancelParams, Operatio
 from agent.protocol.methods import FROM_MEMORY
 from agent.protocol.origins import DISCOVERY_PATH, NATIVE, Caller, Doorkeeper, Refusal, Request
 from agent.protocol.session import (
+    CLOSE_REVOKED,
     CLOSE_SLOW,
     CLOSE_UNANSWERED_PINGS,
     Call,
@@ -43,7 +47,9 @@ log = logging.getLogger(__name__)
 MAX_FRAME_BYTES = 256 * 1024
 SILENT_S = 120  # the browser's own permission question may be on screen
 PING_S = 20
-BACKLOG_BYTES = 1 << 20  # a client that reads nothing is closed once this much waits for it
+AT_ONCE = 16 * 1024  # characters; half of what the socket takes without waiting
+BACKLOG = 1 << 20  # characters; a page that reads nothing is closed once this much waits for it
+CLOSE_PATIENCE_S = 2
 
 _SECURITY = {
     "Cache-Control": "no-store",
@@ -61,13 +67,20 @@ class Progress(Protocol):
 
 
 class Conversation:
-    """An open conversation: what a workflow may know and do of it."""
+    """An open conversation: what a workflow may know and do of it.
+
+    Sending never waits for the page: what it does not read now is kept for it, up to a limit, so that one page
+    that stops reading holds up nobody else.
+    """
 
     def __init__(self, session: Session, connection: ServerConnection) -> None:
         self.session = session
         self.watching = False
         self._connection = connection
         self._tasks: dict[int | str, asyncio.Task[None]] = {}
+        self._outbox: deque[str] = deque()
+        self._outbox_size = 0
+        self._writer: asyncio.Task[None] | None = None
 
     @property
     def caller(self) -> Caller:
@@ -76,18 +89,55 @@ class Conversation:
     async def notify(self, method: str, params: Value) -> None:
         """Push a notification; silently nothing when the socket has gone."""
         if self.session.greeted:
-            await self._send(Session.notify(method, params))
+            await self.send(Session.notify(method, params))
+
+    async def revoke(self, denial: Value) -> None:
+        """Take every right at once, end what runs, say so, close with 4001."""
+        self.session.caller = Caller(self.caller.origin, frozenset())
+        self.cancel()
+        await self.notify("agent.changed", denial)
+        await self.close(CLOSE_REVOKED, "rights changed")
+
+    def cancel(self) -> None:
+        """Cancel every running call."""
+        for task in list(self._tasks.values()):
+            task.cancel()
 
     async def close(self, code: int, reason: str) -> None:
-        await self._connection.close(code, reason)
+        """Close, and break off a page that does not take it."""
+        try:
+            async with asyncio.timeout(CLOSE_PATIENCE_S):
+                await self._connection.close(code, reason)
+        except TimeoutError:
+            self._connection.transport.abort()
 
-    async def _send(self, message: Send) -> None:
-        transport = self._connection.transport
-        if transport.get_write_buffer_size() > BACKLOG_BYTES:
-            await self.close(CLOSE_SLOW, "too slow")
+    async def send(self, message: Send) -> None:
+        """Send now what the socket takes at once; the rest waits in the outbox."""
+        if self._connection.state is not State.OPEN:
             return
+        written = not self._outbox and self._connection.transport.get_write_buffer_size() == 0
+        if written and self._writer is None and len(message.text) <= AT_ONCE:
+            with contextlib.suppress(ConnectionClosed):
+                await self._connection.send(message.text)
+            return
+        self._outbox.append(message.text)
+        self._outbox_size += len(message.text)
+        if self._outbox_size > BACKLOG:
+            self._outbox.clear()
+            self._outbox_size = 0
+            if self._writer is not None:
+                self._writer.cancel()
+            self._writer = asyncio.create_task(self.close(CLOSE_SLOW, "too slow"), name="too-slow")
+        elif self._writer is None:
+            self._writer = asyncio.create_task(self._write(), name="writer")
+
+    async def _write(self) -> None:
         with contextlib.suppress(ConnectionClosed):
-            await self._connection.send(message.text)
+            while self._outbox:
+                text = self._outbox.popleft()
+                self._outbox_size -= len(text)
+                await self._connection.send(text)
+        self._writer = None
 
 
 Handler = Callable[[Conversation, Call, Progress], Awaitable[Value]]
@@ -136,6 +186,7 @@ class Server:
                         server_header=None,
                         open_timeout=SILENT_S,
                         ping_interval=None,  # our own, for close code 4002
+                        close_timeout=CLOSE_PATIENCE_S,
                         max_size=MAX_FRAME_BYTES,
                         max_queue=32,
                         logger=logging.getLogger("websockets.server"),
@@ -146,8 +197,9 @@ class Server:
 
     async def shut(self) -> None:
         """Close every conversation (1001) and stop listening."""
+        await asyncio.gather(*(one.close(1001, "the agent stops") for one in self.conversations))
         for server in self._servers:
-            server.close(code=1001, reason="the agent stops")
+            server.close()
         for server in self._servers:
             await server.wait_closed()
         self._servers.clear()
@@ -178,7 +230,8 @@ class Server:
             return _status(caller.status)
         if "websocket" not in http.headers.get("Upgrade", "").lower():
             return _status(HTTPStatus.UPGRADE_REQUIRED, {"Upgrade": "websocket", "Connection": "Upgrade"})
-        if len(self.conversations) >= self._limit:
+        pages = sum(one.caller.origin != NATIVE for one in self.conversations)
+        if caller.origin != NATIVE and pages >= self._limit:  # the command line always gets in
             return _status(HTTPStatus.TOO_MANY_REQUESTS)
         connection.insi_caller = caller  # type: ignore[attr-defined]  # websockets' documented way to hand a value on
         return None
@@ -189,15 +242,15 @@ class Server:
         conversation = Conversation(Session(connection.insi_caller), connection)  # type: ignore[attr-defined]
         self.conversations.add(conversation)
         self._entered(conversation)
-        keepalive = asyncio.create_task(_keep_alive(connection), name="keepalive")
+        keepalive = asyncio.create_task(_keep_alive(connection, conversation), name="keepalive")
         try:
             async for frame in _text_frames(connection):
                 for output in conversation.session.receive(frame):
                     if isinstance(output, Close):
-                        await connection.close(output.code, output.reason)
+                        await conversation.close(output.code, output.reason)
                         return
                     if isinstance(output, Send):
-                        await conversation._send(output)
+                        await conversation.send(output)
                     elif isinstance(output.params, OperationCancelParams):
                         await self._cancel(conversation, output, output.params)
                     elif output.method.name in FROM_MEMORY:
@@ -207,14 +260,22 @@ class Server:
         finally:
             keepalive.cancel()
             self.conversations.discard(conversation)
-            for task in conversation._tasks.values():
-                task.cancel()
+            conversation.cancel()
             self._left(conversation)
 
     def _start(self, conversation: Conversation, call: Call) -> None:
         task = asyncio.create_task(self._run(conversation, call), name=f"call-{call.method.name}")
         conversation._tasks[call.id] = task
-        task.add_done_callback(lambda _task: conversation._tasks.pop(call.id, None))
+        task.add_done_callback(partial(self._ended, conversation, call))
+
+    @staticmethod
+    def _ended(conversation: Conversation, call: Call, task: "asyncio.Task[None]") -> None:
+        if conversation._tasks.get(call.id) is task:
+            del conversation._tasks[call.id]
+        if task.cancelled():  # before its first step: nobody answered for it
+            reply = conversation.session.fail(call, AgentError(Code.OPERATION_CANCELLED))
+            conversation._tasks[call.id] = late = asyncio.create_task(conversation.send(reply))
+            late.add_done_callback(lambda _late: conversation._tasks.pop(call.id, None))
 
     async def _run(self, conversation: Conversation, call: Call) -> None:
         async def progress(step: str, needs: str | None = None) -> None:
@@ -239,28 +300,30 @@ class Server:
         # a page that asks every second how we are would drown the lines that matter, and pay for each
         level = logging.DEBUG if code == "ok" and call.method.name in FROM_MEMORY else logging.INFO
         log.log(level, "%s %s %s %s ms", call.method.name, conversation.caller.origin, code, milliseconds)
-        await conversation._send(reply)
+        conversation._tasks.pop(call.id, None)  # too late to cancel it
+        await conversation.send(reply)
 
     @staticmethod
     async def _cancel(conversation: Conversation, call: Call, params: OperationCancelParams) -> None:
         task = conversation._tasks.get(params.id)
         cancelled = task is not None and task.cancel()
-        await conversation._send(conversation.session.answer(call, OperationCancelResult(cancelled=cancelled)))
+        await conversation.send(conversation.session.answer(call, OperationCancelResult(cancelled=cancelled)))
 
 
-async def _keep_alive(connection: ServerConnection) -> None:
+async def _keep_alive(connection: ServerConnection, conversation: Conversation) -> None:
     """Ping; two unanswered pings in a row end the conversation (sleeping tabs come back and say hello again)."""
     unanswered = 0
     with contextlib.suppress(ConnectionClosed):
         while unanswered < 2:
-            pong = await connection.ping()
             try:
-                await asyncio.wait_for(asyncio.shield(pong), PING_S)
+                async with asyncio.timeout(PING_S):  # sending waits too, for a page that reads nothing
+                    await asyncio.shield(await connection.ping())
                 unanswered = 0
-                await asyncio.sleep(PING_S)
             except TimeoutError:
                 unanswered += 1
-        await connection.close(CLOSE_UNANSWERED_PINGS, "two unanswered pings")
+                continue
+            await asyncio.sleep(PING_S)
+        await conversation.close(CLOSE_UNANSWERED_PINGS, "two unanswered pings")
 
 
 async def _text_frames(connection: ServerConnection) -> AsyncIterator[str]:

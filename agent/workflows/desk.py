@@ -150,10 +150,6 @@ class Desk:
         self.organisation_seen = opened
         return opened
 
-    async def finish_even_if_cancelled(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` to its end even when the caller is cancelled: a call that left is journalled."""
-        return await asyncio.shield(self.finish(work))
-
     def finish(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run `work` to its end, also when the agent stops meanwhile."""
         task = asyncio.create_task(work)

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from agent import __version__
-from agent.errors import CATALOGUE, Code
+from agent.errors import CATALOGUE, AgentError, Code
 from agent.identity import Identity
 from agent.model import Profile, Right, rfc3339
 from agent.protocol.messages import (
@@ -26,8 +26,17 @@ EXPIRY_DAYS = (90, 30, 7)
 
 
 async def hello(desk: Desk, asker: Asker, params: HelloParams) -> HelloResult:
-    """What this origin may do here; with a challenge, the proof that this agent holds its key."""
-    return _hello(desk, asker, await desk.identity(), params.challenge)
+    """What this origin may do here; with a challenge, the proof that this agent holds its key.
+
+    Raises keyring.absent; not for the command line, which looks into a workstation that lacks one.
+    """
+    try:
+        identity = await desk.identity()
+    except AgentError:
+        if Right.ADMIN not in asker.rights or params.challenge:
+            raise
+        identity = None
+    return _hello(desk, asker, identity, params.challenge)
 
 
 async def changed(desk: Desk, asker: Asker) -> ChangedParams:
@@ -103,9 +112,9 @@ def _expiry(reason: str, what_fr: str, what_en: str, not_after: datetime, now: d
     return [Notice(reason=reason, message=words, facts={"daysLeft": days, "notAfter": rfc3339(not_after)})]
 
 
-def _hello(desk: Desk, asker: Asker, identity: Identity, challenge: str | None) -> HelloResult:
+def _hello(desk: Desk, asker: Asker, identity: Identity | None, challenge: str | None) -> HelloResult:
     proof = None
-    if challenge is not None:
+    if challenge is not None and identity is not None:
         proof = identity.proof(
             challenge=challenge,
             origin=asker.origin,
@@ -121,7 +130,7 @@ def _hello(desk: Desk, asker: Asker, identity: Identity, challenge: str | None) 
         profile=desk.settings().profile,
         auth_modes=[mode.value for mode in desk.auth_modes()],
         capabilities=_capabilities(desk, asker),
-        receipt_key=identity.public_jwk(),
+        receipt_key=identity.public_jwk() if identity else {},
         proof=proof,
     )
 

@@ -163,14 +163,14 @@ class _Run:
     software: Software
     authorisation: str
     credentials: Credentials
-    leaving: bool = False  # an intent is being written: nothing calls it back any more
+    leaving: AttemptTrace | None = None  # the attempt on its way: nothing calls it back
     attempts: list[AttemptTrace] = field(default_factory=list)
     request_sha256: str = ""
     response_sha256: str | None = None
 
     def facts(self) -> dict[str, Any]:
         """What every error after the first byte carries."""
-        return {"traceId": self.trace_id, "attempts": list(self.attempts)}
+        return {"traceId": self.trace_id, "attempts": [*self.attempts, *([self.leaving] if self.leaving else [])]}
 
 
 def _permitted(desk: Desk, params: InsiParams) -> None:
@@ -188,10 +188,45 @@ def _permitted(desk: Desk, params: InsiParams) -> None:
 async def _once(
     desk: Desk, asker: Asker, params: InsiParams, operation: Operation, plan: Callable[[], Plan]
 ) -> TracedResult:
-    """Run the operation, or replay the stored result of the same clientRef, whatever became of card and search."""
+    """Run the operation, or replay the stored result of the same clientRef, whatever became of card and search.
+
+    Cancelling ends it at once, but for an attempt that is on its way: that one keeps the turn and the clientRef
+    until its outcome is journalled, and the page is told where to find it.
+    """
+    watched = _Watched()
+    work = desk.finish(_referenced(desk, asker, params, operation, plan, watched))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        if watched.run is not None and watched.run.leaving is not None:
+            watched.unwanted = True
+            work.add_done_callback(_heard)
+            raise AgentError(Code.OPERATION_CANCELLED, **watched.run.facts()) from None
+        work.cancel()
+        await asyncio.wait([work])
+        raise
+
+
+@dataclass
+class _Watched:
+    """What whoever waits for an operation knows of it, and tells it."""
+
+    run: "_Run | None" = None
+    unwanted: bool = False  # cancelled while an attempt was on its way: no further one
+
+
+def _heard(work: "asyncio.Task[TracedResult]") -> None:
+    """Nobody waits for this any more: its end is in the journal."""
+    if not work.cancelled():
+        work.exception()
+
+
+async def _referenced(
+    desk: Desk, asker: Asker, params: InsiParams, operation: Operation, plan: Callable[[], Plan], watched: _Watched
+) -> TracedResult:
     reference = params.client_ref
     if reference is None:
-        return await _retrieve(desk, asker, params, plan())
+        return await _retrieve(desk, asker, params, plan(), watched)
     digest = hashlib.sha256(f"{operation} {params.model_dump_json(by_alias=True)}".encode()).hexdigest()
     stored = desk.references.begin(asker.origin, reference, digest, desk.now())
     if stored is not None:
@@ -200,7 +235,7 @@ async def _once(
     try:
         if stored := await _from_before(desk, asker.origin, params, operation):
             return stored.model_copy(update={"replayed": True})
-        result = await _retrieve(desk, asker, params, plan())
+        result = await _retrieve(desk, asker, params, plan(), watched)
     finally:
         desk.references.end(asker.origin, reference, result, desk.now())
     return result
@@ -223,7 +258,7 @@ def _as_json(params: InsiParams) -> bytes:
     return params.model_dump_json(by_alias=True, exclude_none=True).encode()
 
 
-async def _retrieve(desk: Desk, asker: Asker, params: InsiParams, plan: Plan) -> TracedResult:
+async def _retrieve(desk: Desk, asker: Asker, params: InsiParams, plan: Plan, watched: _Watched) -> TracedResult:
     """One operation at a time, first come first served; every attempt traced.
 
     Raises software.notAuthorised, authMode.unavailable, user.required, insi.notConfigured before any card or
@@ -237,24 +272,21 @@ async def _retrieve(desk: Desk, asker: Asker, params: InsiParams, plan: Plan) ->
         await _on_network(desk, lambda: _make_ready(desk, mode))
         async with credentials(desk, asker, params, mode) as who:
             run = _Run(desk.new_id(), plan.operation, desk.now(), software, authorisation, who)
+            watched.run = run
             try:
-                answer = await _climb(desk, asker, params, plan, run)
+                answer = await _climb(desk, asker, params, plan, watched)
                 return await _conclude(desk, asker, params, plan, run, answer)
             except AgentError as error:
                 if run.attempts:
                     error.facts |= run.facts()
                 raise
-            except asyncio.CancelledError:
-                if run.leaving:  # what was sent stays in the journal: the page is told where
-                    raise AgentError(Code.OPERATION_CANCELLED, **run.facts()) from None
-                raise
 
 
-async def _climb(desk: Desk, asker: Asker, params: InsiParams, plan: Plan, run: _Run) -> Answer:
+async def _climb(desk: Desk, asker: Asker, params: InsiParams, plan: Plan, watched: _Watched) -> Answer:
     """Attempt after attempt, until one answers for good."""
     answer: Answer | None = None
     while query := plan.next(answer.code if answer else None):
-        answer = await _with_repeats(desk, partial(_attempt, desk, asker, params, plan, run, query))
+        answer = await _with_repeats(desk, partial(_attempt, desk, asker, params, plan, watched, query))
     assert answer is not None, "a plan has a first attempt"
     return answer
 
@@ -271,10 +303,14 @@ async def _with_repeats(desk: Desk, attempt: Callable[[], Awaitable[Answer]]) ->
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-async def _attempt(desk: Desk, asker: Asker, params: InsiParams, plan: Plan, run: _Run, query: Query) -> Answer:
+async def _attempt(desk: Desk, asker: Asker, params: InsiParams, plan: Plan, watched: _Watched, query: Query) -> Answer:
     """Sign if needed, write the message, trace the intent, send, trace the outcome."""
     from agent.insi import envelope
 
+    run = watched.run
+    assert run is not None
+    if watched.unwanted:
+        raise AgentError(Code.OPERATION_CANCELLED)
     await plan.prepare()
     await asker.progress("insi.signing" if run.credentials.mode is AuthMode.CPX else "insi.preparing")
     assertion = await run.credentials.assertion()
@@ -295,13 +331,17 @@ async def _attempt(desk: Desk, asker: Asker, params: InsiParams, plan: Plan, run
         rank_format=settings.vitale.rank_format,
     )
     await asker.progress("insi.calling", "network")
-    return await desk.finish_even_if_cancelled(_exchange(desk, asker, params, run, query, message))
+    run.leaving = AttemptTrace(code=CUT_SHORT, message_id=message.message_id, duration_ms=0, given=list(query.given))
+    try:
+        return await _exchange(desk, asker, params, run, query, message)
+    finally:
+        run.leaving = None
 
 
 async def _exchange(
     desk: Desk, asker: Asker, params: InsiParams, run: _Run, query: Query, message: "Envelope"
 ) -> Answer:
-    """Intent row, send, outcome row. Runs to its end even when nobody waits for it any more."""
+    """Intent row, send, outcome row."""
     intent = Intent(
         trace_id=run.trace_id,
         attempt=len(run.attempts) + 1,
@@ -322,7 +362,6 @@ async def _exchange(
         user=params.user,
         account=desk.account,
     )
-    run.leaving = True
     intended = await _journal(desk, lambda: _intend(desk, intent))
     sent_at = desk.now()
     reply: HttpReply | None = None

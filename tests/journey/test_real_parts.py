@@ -32,14 +32,9 @@ WINDOW = "code de la carte"
 TOUSSAINT = {"birthName": "ADRTROIS", "givenNames": ["TOUSSAINT"], "sex": "M", "birthDate": "1960-01-01"}
 PASSPHRASE = b"une-phrase-de-test"
 
-# Enrols the passphrase in the session's keyring, then becomes the agent.
+# The person enrols the passphrase in the session's keyring, then the agent starts.
 START = """
-import sys
-from agent.__main__ import main
-from agent.app import P12_SECRET_NAME
-from agent.secrets import KeyringSecrets
-KeyringSecrets().set(P12_SECRET_NAME, sys.stdin.buffer.read())
-sys.exit(main())
+"$PYTHON" -m agent organisation enrol --config "$1" && exec "$PYTHON" -m agent run --no-tray --port 0 --config "$1"
 """
 
 CONFIG = """
@@ -157,13 +152,13 @@ class _started:  # noqa: N801  (used as a verb: with _started(…))
         self._environment.pop("DBUS_SESSION_BUS_ADDRESS", None)
 
     def __enter__(self) -> Running:
-        arguments = ["run", "--no-tray", "--port", "0", "--config", str(self._folder / "config.toml")]
+        config = str(self._folder / "config.toml")
         passphrase = self._folder / "passphrase"
-        passphrase.write_bytes(PASSPHRASE)
+        passphrase.write_bytes(PASSPHRASE + b"\n")
         with passphrase.open("rb") as given, (self._folder / "agent.log").open("wb") as log:
             self._process = subprocess.Popen(
-                in_a_session([sys.executable, "-c", START, *arguments]),
-                env=self._environment,
+                in_a_session(["bash", "-c", START, "_", config]),
+                env={**self._environment, "PYTHON": sys.executable},
                 stdin=given,
                 stderr=log,
             )

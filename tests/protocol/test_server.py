@@ -1,5 +1,6 @@
 """The door over real sockets: refusals, discovery, frames, ports."""
 
+import contextlib
 import http.client
 import json
 import socket
@@ -16,7 +17,7 @@ from agent.client import ask
 from agent.errors import AgentError, Code
 from agent.places import find_running
 from agent.protocol.server import MAX_FRAME_BYTES, loopback_sockets
-from tests.parts.agent import SITE, Simulation, Site
+from tests.parts.agent import HELLO, SITE, RefusedError, Simulation, Site
 
 
 def answer(port: int, path: str = "/", method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
@@ -250,3 +251,89 @@ def test_the_simulator_can_be_forbidden(simulation: Callable[..., Simulation]) -
     with pytest.raises(AgentError) as refused:
         simulation('simulate = "forbid"\n')
     assert refused.value.code is Code.SIMULATOR_FORBIDDEN
+
+
+def frame(method: str, number: int | str, **params: object) -> bytes:
+    """A request as one masked text frame; the mask is all zeroes."""
+    text = json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}).encode()
+    return b"\x81" + bytes([0x80 | 126]) + len(text).to_bytes(2, "big") + bytes(4) + text
+
+
+class Deaf:
+    """A page that says hello and watches the cards, then never reads again."""
+
+    def __init__(self, port: int, origin: str = SITE) -> None:
+        self.socket = socket.socket()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.socket.connect(("127.0.0.1", port))
+        self.socket.sendall(
+            f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+            f"Sec-WebSocket-Protocol: insi-agent.v1\r\nOrigin: {origin}\r\n\r\n".encode()
+        )
+        assert self.socket.recv(12) == b"HTTP/1.1 101"
+        self.send("agent.hello", HELLO)
+        self.send("cards.watch", {})
+
+    def send(self, method: str, params: dict[str, object], number: int = 1) -> None:
+        self.socket.sendall(frame(method, f"{method}-{number}", **params))
+
+    def flood(self) -> None:
+        """Ask until the agent has closed: what it would answer is far more than anybody keeps for us."""
+        for number in range(100_000):
+            try:
+                self.send("agent.status", {}, number)
+            except OSError:
+                return
+        pytest.fail("never closed")
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+def test_a_page_that_stops_reading_is_closed_and_holds_up_nobody(agent: Simulation) -> None:
+    deaf, watching = Deaf(agent.port), agent.site()
+    watching.call("cards.watch")
+    deaf.flood()
+    agent.readers.insert("Simulateur CPS 0", None)
+
+    assert watching.notified("card.removed")["reader"] == "Simulateur CPS 0"
+    assert watching.call("agent.status")["cpxSession"]["open"] is False
+    deaf.close()
+
+
+def test_deaf_pages_hold_up_neither_revocation_nor_the_end(simulation: Callable[..., Simulation]) -> None:
+    origin = "https://dossier.example"
+    agent = simulation(f'[[origins.allowed]]\norigin = "{origin}"\n')
+    deaf = [Deaf(agent.port, origin) for _ in range(3)]
+    for page in deaf:
+        for number in range(300):
+            page.send("agent.status", {}, number)
+    hearing = agent.site(origin=origin)
+    (agent.places.data.parent.parent / "config.toml").write_text("")
+    agent.reload()
+
+    with pytest.raises(ConnectionClosedError) as closed:
+        hearing.call("agent.status")
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4001
+    for page in deaf:
+        page.close()
+
+
+def test_a_call_cancelled_in_the_same_breath_is_answered_and_its_id_free_again(site: Site) -> None:
+    for number in range(1000, 1070):  # more than may be in flight
+        both = frame("vitale.read", number, wait=100) + frame("operation.cancel", f"c{number}", id=number)
+        site.socket.socket.sendall(both)
+        with contextlib.suppress(RefusedError):
+            site.reply(number)
+    assert site.call("vitale.read")["holders"]
+
+
+def test_the_command_line_gets_in_when_pages_hold_every_place(simulation: Callable[..., Simulation]) -> None:
+    agent = simulation("connections = 1\n")
+    agent.site()
+    running = find_running(agent.places.runtime)
+    assert running is not None
+
+    assert ask(running, ("agent.status", {}))[0]["environment"] == "simulated"

@@ -181,7 +181,13 @@ def test_twenty_malformed_messages_in_a_row_close_4004_and_a_good_one_in_between
 
 def test_a_client_ref_shaped_as_a_nir_is_refused() -> None:
     traits = {"birthName": "A", "givenNames": ["B"], "sex": "F", "birthDate": "1990-00-00"}
-    for ref in ("255082B033042", "2-55-08-2B-033-042.83", "ref_184127645108946", "venue.1841276451089"):
+    for ref in (
+        "255082B033042",
+        "2-55-08-2B-033-042.83",
+        "ref_184127645108946",
+        "venue.1841276451089",
+        "x184127645108946",
+    ):
         refused = error(greeted().receive(request("insi.retrieveByTraits", {"traits": traits, "clientRef": ref})))
         assert refused["data"]["member"] == "clientRef"
     for ref in (

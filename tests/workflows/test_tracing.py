@@ -156,6 +156,9 @@ def test_a_call_given_up_after_it_left_says_where_its_trace_is_and_the_answer_is
         call.cancel()
         with pytest.raises(AgentError) as refused:
             await call
+        with pytest.raises(AgentError) as again:
+            await bench.by_traits(clientRef="venue-1")
+        assert again.value.code is Code.DEVICE_BUSY
         slow.let_go.set()
         await asyncio.wait(bench.desk.exchanges)
         return refused.value
@@ -163,8 +166,9 @@ def test_a_call_given_up_after_it_left_says_where_its_trace_is_and_the_answer_is
     refused = bench.do(give_up())
 
     assert refused.code is Code.OPERATION_CANCELLED
+    assert [attempt.code for attempt in refused.facts["attempts"]] == ["unknown"]
     assert bench.attempts_of(refused.facts["traceId"]) == ["00"]
-    assert bench.do(bench.by_traits(clientRef="venue-1")).replayed is None
+    assert bench.do(bench.by_traits(clientRef="venue-1")).replayed is True
 
 
 def test_the_next_call_waits_for_one_that_was_given_up_and_is_not_refused(bench: Bench) -> None:
