@@ -1,6 +1,7 @@
 """The threads of a running agent: the event loop in its own, the tray or a signal in the main one."""
 
 import asyncio
+import logging
 import signal
 import threading
 from collections.abc import Callable, Coroutine
@@ -12,6 +13,7 @@ from agent.places import Places
 from agent.tray.icon import open_tray
 from agent.tray.state import Action, TrayState, view_of
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 START_TIMEOUT_S = 60
@@ -39,7 +41,10 @@ class RunningAgent:
 
     def stop(self) -> None:
         """Stop everything that was started, in reverse order."""
-        self._await(self.agent.stop(), STOP_TIMEOUT_S)
+        try:
+            self._await(self.agent.stop(), STOP_TIMEOUT_S)
+        except TimeoutError:
+            log.error("something did not stop in %s s", STOP_TIMEOUT_S)  # noqa: TRY400  (the trace says nothing)
         self._end()
 
     def _await(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:

@@ -140,6 +140,20 @@ class Conversation:
         self._writer = None
 
 
+class _Connection(ServerConnection):
+    """A connection whose transport is known from its first byte on: silent ones must end with us too."""
+
+    transports: set[asyncio.BaseTransport]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.transports.add(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transports.discard(self.transport)
+        super().connection_lost(exc)
+
+
 Handler = Callable[[Conversation, Call, Progress], Awaitable[Value]]
 
 
@@ -162,6 +176,7 @@ class Server:
         self._limit = connections
         self._entered, self._left = entered, left
         self._servers: list[WebSocketServer] = []
+        self._transports: set[asyncio.BaseTransport] = set()
         self.conversations: set[Conversation] = set()
         self.port = 0
 
@@ -175,11 +190,13 @@ class Server:
                 log.warning("port %s is held by another program", port)
                 continue
             self.port = sockets[0].getsockname()[1]
+            known = type("KnownConnection", (_Connection,), {"transports": self._transports})
             for listener in sockets:
                 self._servers.append(
                     await serve(
                         self._converse,
                         sock=listener,
+                        create_connection=known,
                         process_request=self._process_request,
                         subprotocols=[Subprotocol(SUBPROTOCOL)],
                         compression=None,
@@ -196,8 +213,11 @@ class Server:
         raise AgentError(Code.PORTS_BUSY, ports=tried)
 
     async def shut(self) -> None:
-        """Close every conversation (1001) and stop listening."""
+        """Close every conversation (1001), break off what never became one, and stop listening."""
         await asyncio.gather(*(one.close(1001, "the agent stops") for one in self.conversations))
+        for transport in list(self._transports):
+            assert isinstance(transport, asyncio.Transport)
+            transport.abort()
         for server in self._servers:
             server.close()
         for server in self._servers:

@@ -337,3 +337,16 @@ def test_the_command_line_gets_in_when_pages_hold_every_place(simulation: Callab
     assert running is not None
 
     assert ask(running, ("agent.status", {}))[0]["environment"] == "simulated"
+
+
+def test_silent_connections_end_with_the_agent(agent: Simulation) -> None:
+    """A browser that waits for the person's permission holds a connection that says nothing."""
+    silent = [socket.create_connection(("127.0.0.1", agent.port), timeout=10) for _ in range(3)]
+    silent[0].sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
+    agent.site().call("agent.status")  # they are accepted by now
+    agent.restart()
+
+    for one in silent:
+        with contextlib.suppress(ConnectionResetError):
+            assert one.recv(1) == b""
+        one.close()
