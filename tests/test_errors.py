@@ -24,7 +24,7 @@ def test_a_row_says_what_happened_and_what_to_do_in_both_languages(code: Code) -
 
 
 @pytest.mark.parametrize("code", list(Code))
-def test_every_code_is_expected_by_some_test(code: Code) -> None:
+def test_every_code_is_named_in_some_test(code: Code) -> None:
     here = Path(__file__)
     texts = (file.read_text(encoding="utf-8") for file in TESTS.rglob("test_*.py") if file != here)
 

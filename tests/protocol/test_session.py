@@ -1,6 +1,7 @@
 """The conversation, without a socket."""
 
 import json
+import re
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from agent.errors import AgentError, Code
 from agent.model import Right
+from agent.protocol.document import schema
 from agent.protocol.messages import HelloParams, NoParams
 from agent.protocol.methods import METHODS
 from agent.protocol.origins import Caller
@@ -81,6 +83,14 @@ def test_a_refusal_never_quotes_the_value_it_refuses() -> None:
 
 
 def test_there_is_no_pin_in_any_message() -> None:
+    """In no params, no result and no notification, however deep: only its state, and a refusal by name."""
+    members = {
+        name
+        for definition in json.loads(schema())["$defs"].values()
+        for name, about in definition.get("properties", {}).items()
+        if re.search("pin|password|secret|puk", name, re.IGNORECASE) and "$ref" not in json.dumps(about)
+    }
+    assert members == set()
     for name in METHODS:
         for member in ("pin", "code", "password"):
             assert error(greeted().receive(request(name, {member: "1234"})))["code"] == -32602
