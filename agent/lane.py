@@ -70,6 +70,8 @@ class Lane:
         wait_s: float,
         abandoned: Callable[[], None] | None,
     ) -> T:
+        answer = asyncio.wrap_future(future)
+        answer.add_done_callback(_heard)
         # asyncio.timeout, because wait_for of Python 3.11 swallows a cancel that comes with the answer.
         try:
             async with asyncio.timeout(wait_s):
@@ -79,7 +81,7 @@ class Lane:
                 raise AgentError(Code.DEVICE_BUSY, f"lane {self.name}") from None
         try:
             async with asyncio.timeout(timeout_s):
-                return await asyncio.shield(asyncio.wrap_future(future))
+                return await asyncio.shield(answer)
         except TimeoutError:
             if future.done():
                 return future.result()  # the call itself raised TimeoutError, or ended this instant
@@ -109,6 +111,12 @@ class Lane:
             future.set_result(job())
         except BaseException as error:  # noqa: BLE001  (carried to whoever waits)
             future.set_exception(error)
+
+
+def _heard(answer: asyncio.Future[Any]) -> None:
+    """A call that fails after everybody left is no news: without this, asyncio prints it when memory is freed."""
+    if not answer.cancelled():
+        answer.exception()
 
 
 class Turn:

@@ -350,3 +350,24 @@ def test_one_whose_patience_ends_as_its_turn_comes_takes_it():
 
     asyncio.run(story())
     assert ["impatient", "after"] == seen
+
+
+def test_a_call_that_fails_after_its_deadline_is_not_reported_by_asyncio(lane, caplog):
+    """Its own report would come whenever memory is freed, in the middle of anything."""
+
+    async def story():
+        gate = Gate()
+
+        def fail():
+            gate()
+            raise AgentError(Code.DEVICE_CRASHED)
+
+        late = await raised_by(lane.run(fail, timeout_s=NOW))
+        gate.opened.set()
+        await lane.run(lambda: None, timeout_s=NEVER)  # the failed one has ended before this
+        await asyncio.sleep(0)
+        return late.code
+
+    assert Code.DEVICE_TIMEOUT == asyncio.run(story())
+    gc.collect()
+    assert [] == [record.getMessage() for record in caplog.records if record.name == "asyncio"]

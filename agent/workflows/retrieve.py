@@ -195,12 +195,12 @@ async def _once(
     """
     watched = _Watched()
     work = desk.finish(_referenced(desk, asker, params, operation, plan, watched))
+    work.add_done_callback(_heard)
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         if watched.run is not None and watched.run.leaving is not None:
             watched.unwanted = True
-            work.add_done_callback(_heard)
             raise AgentError(Code.OPERATION_CANCELLED, **watched.run.facts()) from None
         work.cancel()
         await asyncio.wait([work])
@@ -216,7 +216,7 @@ class _Watched:
 
 
 def _heard(work: "asyncio.Task[TracedResult]") -> None:
-    """Nobody waits for this any more: its end is in the journal."""
+    """Its end is in the journal, also when nobody waits for it any more."""
     if not work.cancelled():
         work.exception()
 
