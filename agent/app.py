@@ -50,6 +50,7 @@ log = logging.getLogger(__name__)
 SIMULATED_AUTHORISATION = "SIMULATEUR-0001"
 P12_SECRET_NAME = "organisation-passphrase"  # noqa: S105  (a name, not the secret)
 STOP_PATIENCE_S = 10
+CHANGE_NOTHING = BEFORE_HELLO | FROM_MEMORY
 DENIED = {"origin_state": "denied", "capabilities": []}
 
 Workflow = Callable[[Desk, Asker, Any], Awaitable[Value]]
@@ -207,13 +208,13 @@ class Agent:
         try:
             return await WORKFLOWS[call.method.name](self.desk, self._asker(conversation, progress), call.params)
         finally:
-            if call.method.name not in BEFORE_HELLO | FROM_MEMORY:  # a failure changes warnings too
+            if call.method.name not in CHANGE_NOTHING:  # a failure changes warnings too
                 self._spawn(self._tell_changes())
 
     @staticmethod
     def _asker(conversation: "Conversation", progress: "Progress") -> Asker:
         caller: Caller = conversation.caller
-        return Asker(caller.origin, caller.rights, conversation.session.language, progress)
+        return Asker(caller.origin, caller.rights, progress)
 
     async def _tell_changes(self) -> None:
         """Push agent.changed when what hello said, or a warning, is no longer so."""

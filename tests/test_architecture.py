@@ -12,7 +12,7 @@ import pytest
 
 AGENT = Path(__file__).parent.parent / "agent"
 FOLDERS = {"readers", "signing", "insi", "protocol", "tray", "journal"}
-SHARED = {"errors", "model", "pin"}
+SHARED = {"errors", "model", "nir", "pin"}
 
 # Each outside library that reaches outside, and the only files that may import it.
 EDGES = {

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from agent.insi import names
 from agent.model import InsIdentity, InsKind, Outcome
+from agent.nir import key_of
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,6 @@ def judge(
     }
     broken = [reason for reason, holds in reasons.items() if holds]
     return Judgement(not broken, broken, [warning for warning, holds in warnings.items() if holds])
-
-
-def key_of(matricule: str) -> str | None:
-    """The two digits of the key of these 13 characters; None when they make no number."""
-    number = matricule[:5] + matricule[5:7].replace("2A", "19").replace("2B", "18") + matricule[7:]
-    if not (len(number) == 13 and number.isascii() and number.isdigit()):
-        return None
-    return f"{97 - int(number) % 97:02d}"
 
 
 def _blank(text: str | None) -> bool:

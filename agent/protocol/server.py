@@ -167,14 +167,11 @@ class Server:
         handler: Handler,
         identity: Mapping[str, Any],
         connections: int = 64,
-        entered: Callable[[Conversation], None] = lambda _conversation: None,
-        left: Callable[[Conversation], None] = lambda _conversation: None,
     ) -> None:
         """`identity` is the discovery answer; `handler` runs one call and returns its result or raises AgentError."""
         self._doorkeeper, self._handler = doorkeeper, handler
         self._identity = json.dumps(dict(identity)).encode()
         self._limit = connections
-        self._entered, self._left = entered, left
         self._servers: list[WebSocketServer] = []
         self._transports: set[asyncio.BaseTransport] = set()
         self.conversations: set[Conversation] = set()
@@ -261,7 +258,6 @@ class Server:
     async def _converse(self, connection: ServerConnection) -> None:
         conversation = Conversation(Session(connection.insi_caller), connection)  # type: ignore[attr-defined]
         self.conversations.add(conversation)
-        self._entered(conversation)
         keepalive = asyncio.create_task(_keep_alive(connection, conversation), name="keepalive")
         try:
             async for frame in _text_frames(connection):
@@ -281,7 +277,6 @@ class Server:
             keepalive.cancel()
             self.conversations.discard(conversation)
             conversation.cancel()
-            self._left(conversation)
 
     def _start(self, conversation: Conversation, call: Call) -> None:
         task = asyncio.create_task(self._run(conversation, call), name=f"call-{call.method.name}")

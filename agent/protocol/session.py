@@ -65,8 +65,6 @@ class Session:
     def __init__(self, caller: Caller) -> None:
         self.caller = caller
         self.greeted = False
-        self.language = "fr"
-        self.client = ""
         self._in_flight: set[RequestId] = set()
         self._malformed_in_a_row = 0
 
@@ -90,8 +88,6 @@ class Session:
         self._in_flight.discard(call.id)
         if isinstance(call.params, HelloParams):
             self.greeted = True
-            self.language = call.params.lang or "fr"
-            self.client = f"{call.params.client.name} {call.params.client.version}"
         body = result.model_dump_json(by_alias=True, exclude_none=True)
         return Send(f'{{"jsonrpc":"2.0","id":{_ENCODER.encode(call.id)},"result":{body}}}')
 

@@ -81,15 +81,6 @@ def rank_candidates(holders: Sequence[VitaleHolder], index: int) -> list[int]:
     return twins if len(twins) > 1 else []
 
 
-def key_of(nir: str) -> str:
-    """The key of a NIR of 13 characters, Corsica included. Raises vitale.nirUnusable."""
-    corsican = {"2A": "19", "2B": "18"}
-    digits = nir[:5] + corsican.get(nir[5:7], nir[5:7]) + nir[7:]
-    if len(nir) != _NIR_LENGTH or not (digits.isascii() and digits.isdigit()):
-        raise AgentError(Code.VITALE_NIR_UNUSABLE, "a NIR has 13 characters")
-    return f"{97 - int(digits) % 97:02d}"
-
-
 def short_path(card: Card) -> Files | None:
     """Way 2: short file 2 under the MF, then under the VITALE application, whose selection is the proof."""
     if ask(card, SELECT_MF)[1] != SW_OK:

@@ -23,6 +23,7 @@ from agent.workflows.references import References
 from agent.workflows.searches import Searches
 
 if TYPE_CHECKING:
+    from agent.protocol.server import Progress
     from agent.signing.organisation import OrganisationCertificate
 
 T = TypeVar("T")
@@ -42,20 +43,13 @@ class Person(Protocol):
         ...
 
 
-class Progress(Protocol):
-    """Tells the page which step an operation is at, and what it needs."""
-
-    async def __call__(self, step: str, needs: str | None = None) -> None: ...
-
-
 @dataclass(frozen=True)
 class Asker:
     """Who asks, and in which conversation."""
 
     origin: str
     rights: frozenset[Right]
-    language: str
-    progress: Progress
+    progress: "Progress"
 
 
 @dataclass

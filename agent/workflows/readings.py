@@ -16,7 +16,6 @@ class Kept:
 
     owner: str
     reading: DeskReading
-    read_at: datetime
     expires_at: datetime
 
 

@@ -227,7 +227,7 @@ async def _referenced(
     reference = params.client_ref
     if reference is None:
         return await _retrieve(desk, asker, params, plan(), watched)
-    digest = hashlib.sha256(f"{operation} {params.model_dump_json(by_alias=True)}".encode()).hexdigest()
+    digest = hashlib.sha256(operation.encode() + _as_json(params)).hexdigest()
     stored = desk.references.begin(asker.origin, reference, digest, desk.now())
     if stored is not None:
         return stored.model_copy(update={"replayed": True})
@@ -254,7 +254,7 @@ async def _from_before(desk: Desk, origin: str, params: InsiParams, operation: O
 
 
 def _as_json(params: InsiParams) -> bytes:
-    """As the journal keeps what the page asked."""
+    """What the page asked, as the journal keeps it and as a clientRef is compared."""
     return params.model_dump_json(by_alias=True, exclude_none=True).encode()
 
 

@@ -41,7 +41,7 @@ async def read(desk: Desk, asker: Asker, params: VitaleReadParams) -> VitaleRead
     now = desk.now()
     expires_at = now + timedelta(seconds=desk.settings().vitale.max_age_s)
     read_id = desk.new_id()
-    desk.readings.keep(read_id, Kept(asker.origin, reading, now, expires_at))
+    desk.readings.keep(read_id, Kept(asker.origin, reading, expires_at))
     return VitaleReadResult(
         read_id=read_id,
         card=reading.content.card,

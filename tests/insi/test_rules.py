@@ -3,8 +3,7 @@
 import pytest
 
 from agent.insi.compare import compare
-from agent.insi.fake_people import PEOPLE
-from agent.insi.rules import Judgement, judge, key_of
+from agent.insi.rules import Judgement, judge
 from agent.model import Ins, InsIdentity, InsKind, LocalTraits, Outcome, PastIns
 
 NIR = "1.2.250.1.213.1.4.8"
@@ -107,35 +106,6 @@ def test_nobody_found_with_an_assumed_rank_carries_the_warning() -> None:
     assert judge(Outcome.NOT_FOUND, None, rank_assumed=True) == Judgement(False, [], ["rank.assumed"])
     assert judge(Outcome.NOT_FOUND, None) == Judgement(False, [], [])
     assert judge(Outcome.SEVERAL, None, rank_assumed=True) == Judgement(False, [], [])
-
-
-@pytest.mark.parametrize(
-    ("matricule", "key"),
-    [
-        ("2770101154003", "29"),  # S053
-        ("2600588154002", "33"),  # S054
-        ("297022A020778", "78"),
-        ("160012B020777", "13"),
-        ("1090763220888", "35"),
-    ],
-)
-def test_the_key_of_a_number(matricule: str, key: str) -> None:
-    assert key_of(matricule) == key
-
-
-@pytest.mark.parametrize("matricule", ["", "12345", "18101632207ZZ", "١٨١٠١٦٣٢٢٠٧٥١"])
-def test_what_is_no_number_has_no_key(matricule: str) -> None:
-    assert key_of(matricule) is None
-
-
-def test_the_fake_people_have_right_keys_but_for_those_that_are_officially_wrong() -> None:
-    numbers = {(person.matricule, person.key) for person in PEOPLE if person.key}
-    numbers |= {(past.matricule, past.key) for person in PEOPLE for past in person.history}
-
-    assert {pair for pair in numbers if key_of(pair[0]) != pair[1]} == {
-        ("1810363220456", "60"),
-        ("2810363220456", "10"),
-    }
 
 
 def test_only_the_traits_that_the_page_gave_are_compared() -> None:

@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 
 from agent.errors import AgentError, Code
 from agent.model import CardKind, NirOf, ReaderSeen
+from agent.nir import key_of
 from agent.readers.desk import read_first_vitale
 from agent.readers.kinds import kind_of
 from agent.readers.transcript import SimulatedReaders, parse_transcript, shipped_cards
-from agent.readers.vitale import key_of, read_vitale
+from agent.readers.vitale import read_vitale
 from tests.readers.scripted import desk, transcript_lines
 
 SELECT_MF, READ = bytes.fromhex("00A40000023F00"), bytes.fromhex("00B0820000")

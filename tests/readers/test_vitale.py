@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from agent.errors import AgentError, Code
 from agent.model import CardKind, NameKind, NirOf
-from agent.readers.vitale import Files, VitaleContent, key_of, parse_holders, rank_candidates, read_vitale
+from agent.readers.vitale import Files, VitaleContent, parse_holders, rank_candidates, read_vitale
 from tests.readers.scripted import ScriptedCard, desk, tlv
 
 # Two invented holders; the bytes were checked by computation.
@@ -211,39 +211,6 @@ def test_two_holders_with_one_birth_date_need_a_rank() -> None:
     assert [1, 2] == rank_candidates(twins, 1) == rank_candidates(twins, 2)
     assert [] == rank_candidates(twins, 0)
     assert [0, 1] == rank_candidates(read("twins").holders, 0)
-
-
-@pytest.mark.parametrize(
-    ("nir", "key"),
-    [
-        ("1841276451089", "46"),
-        ("2841276451089", "93"),
-        ("184122A004089", "57"),
-        ("255082B033042", "83"),
-        ("1810163220751", "40"),
-        ("2751263220749", "74"),
-    ],
-)
-def test_the_key_is_97_minus_the_remainder_with_corsica_replaced(nir: str, key: str) -> None:
-    """GIE "Données API Lecture Vitale 6.xx" (second hand); values computed there."""
-    assert key == key_of(nir)
-
-
-@pytest.mark.parametrize("nir", ["", "123", "28412764510899", "28412X6451089", "٢٨٤١٢٧٦٤٥١٠٨٩", "2 41276451089"])
-def test_no_key_is_made_for_what_is_no_nir(nir: str) -> None:
-    with pytest.raises(AgentError) as error:
-        key_of(nir)
-
-    assert Code.VITALE_NIR_UNUSABLE == error.value.code
-    assert nir == "" or nir not in str(error.value)
-
-
-@given(st.text(max_size=16))
-def test_any_text_has_a_key_or_a_code(text: str) -> None:
-    try:
-        assert 1 <= int(key_of(text)) <= 97
-    except AgentError as error:
-        assert Code.VITALE_NIR_UNUSABLE == error.code
 
 
 @given(st.binary(max_size=300), st.binary(max_size=100))

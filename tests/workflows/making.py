@@ -186,7 +186,7 @@ class Bench:
         self.settings = Settings.model_validate(known)
 
     def asker(self, origin: str = SITE) -> Asker:
-        return Asker(origin, frozenset(ALL_RIGHTS), "fr", self._progress)
+        return Asker(origin, frozenset(ALL_RIGHTS), self._progress)
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         return self._loop.run_until_complete(work)

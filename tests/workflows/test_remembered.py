@@ -25,7 +25,7 @@ TRAITS = Traits(birth_name="ADRTROIS", given_names=["TOUSSAINT"], sex="M", birth
 
 
 def kept(owner: str = SITE) -> Kept:
-    return Kept(owner, READING, NOW, NOW + timedelta(minutes=20))
+    return Kept(owner, READING, NOW + timedelta(minutes=20))
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_a_rank_is_assumed_unless_it_is_given_or_twins_need_one() -> None:
             prefer=[],
             exclude=[],
         )
-        return Kept(SITE, reading, NOW, NOW)
+        return Kept(SITE, reading, NOW)
 
     twins = read("twins")
     twin = next(holder.index for holder in twins.reading.content.holders if _has_twin(twins, holder.index))
