@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from agent.insi.fake_insi import SimulatedInsi
-from agent.model import AuthMode
 from agent.places import find_running
 from agent.signing.fake_token import SimulatedCard, card_file, save_card
 from agent.simulator.pki import Issued, Person, issue_card, issue_organisation, issue_server, make_ca
@@ -22,36 +21,11 @@ from tests.cards.process import CardProcess
 from tests.parts.pcscd import Pcscd
 from tests.parts.session import in_a_session
 from tests.parts.softhsm import SoftHsm
+from tests.parts.workstation import write_config
 
 SITE = "https://banc.example"
 ROOT = Path(__file__).parent.parent
 PATIENCE_S = 20
-
-_CONFIG = """
-environment = "test"
-[[origins.allowed]]
-origin = "{site}"
-[[software]]
-name = "Banc d'essai"
-version = "1"
-origins = ["{site}"]
-[software.authorisation]
-test = "SIMULATEUR-0001"
-[cpx]
-module = "{module}"
-activities = {{ "{doctor}" = "01" }}
-[[cpx.billing_ids]]
-professional = "{doctor}"
-value = "990000017"
-[insi]
-retries = 0
-[insi.endpoints.test]
-cpx = "{cpx}"
-organisation = "{organisation}"
-[insi.anchors.test]
-cpx = ["{anchors}"]
-organisation = ["{anchors}"]
-"""
 
 
 class Parts:
@@ -162,15 +136,7 @@ class Parts:
         assert modules, "OpenSC is missing: apt-get install opensc opensc-pkcs11"
         anchors, file = folder / "ca.pem", folder / "config.toml"
         anchors.write_bytes(self.ca.pem)
-        settings = _CONFIG.format(
-            site=SITE,
-            module=modules[0],
-            doctor=Person().national_id,
-            cpx=self.insi.url(AuthMode.CPX),
-            organisation=self.insi.url(AuthMode.ORGANISATION),
-            anchors=anchors,
-        )
-        file.write_text(settings, encoding="utf-8")
+        write_config(file, site=SITE, module=modules[0], insi=self.insi, anchors=anchors)
         return file
 
     def start_alone(self, port: int) -> tuple[list[str], dict[str, str]]:

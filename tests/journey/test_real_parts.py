@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 
 from agent.insi.fake_insi import SimulatedInsi
-from agent.model import AuthMode
 from agent.places import Running, find_running
 from agent.signing.fake_token import card_file, save_card
 from agent.simulator.pki import Person, issue_card, issue_organisation, issue_server, make_ca, p12
@@ -26,6 +25,7 @@ from tests.parts.agent import RefusedError, Site
 from tests.parts.desktop import Desktop, until
 from tests.parts.pcscd import Pcscd
 from tests.parts.session import in_a_session
+from tests.parts.workstation import write_config
 
 SITE = "https://dossier.example"
 WINDOW = "code de la carte"
@@ -35,39 +35,6 @@ PASSPHRASE = b"une-phrase-de-test"
 # The person enrols the passphrase in the session's keyring, then the agent starts.
 START = """
 "$PYTHON" -m agent organisation enrol --config "$1" && exec "$PYTHON" -m agent run --no-tray --port 0 --config "$1"
-"""
-
-CONFIG = """
-environment = "test"
-
-[[origins.allowed]]
-origin = "{site}"
-
-[[software]]
-name = "Dossier d'essai"
-version = "3.2"
-origins = ["{site}"]
-[software.authorisation]
-test = "SIMULATEUR-0001"
-
-[cpx]
-module = "{module}"
-activities = {{ "{doctor}" = "01" }}
-[[cpx.billing_ids]]
-professional = "{doctor}"
-value = "990000017"
-
-[organisation]
-certificate = "{p12}"
-
-[insi]
-retries = 0
-[insi.endpoints.test]
-cpx = "{cpx}"
-organisation = "{organisation}"
-[insi.anchors.test]
-cpx = ["{anchors}"]
-organisation = ["{anchors}"]
 """
 
 
@@ -119,17 +86,14 @@ def workstation(pcscd: Pcscd, tmp_path_factory: pytest.TempPathFactory) -> Itera
         )
         vitale.insert()
         cps.insert()
-        (folder / "config.toml").write_text(
-            CONFIG.format(
-                site=SITE,
-                module=modules[0],
-                doctor=Person().national_id,
-                p12=folder / "organisation.p12",
-                cpx=insi.url(AuthMode.CPX),
-                organisation=insi.url(AuthMode.ORGANISATION),
-                anchors=folder / "ca.pem",
-            ),
-            encoding="utf-8",
+        certificate = f'[organisation]\ncertificate = "{folder / "organisation.p12"}"\n'
+        write_config(
+            folder / "config.toml",
+            site=SITE,
+            module=modules[0],
+            insi=insi,
+            anchors=folder / "ca.pem",
+            more=certificate,
         )
         running = parts.enter_context(_started(folder, {**pcscd.environment, **desktop.environment}))
         yield Workstation(running.port, insi, desktop, vitale, cps, folder)
