@@ -2,7 +2,8 @@
 
 Sources: public IGC-Santé sample certificates; private extensions 1.2.250.1.71 as the GIE's TLSi kit
 reads them (second hand); object labels from the Cryptolib CPS external specification v2.0.0 (second
-hand); activity tags EE/84/85/86 from public clients that parsed real test cards.
+hand); activity tags EE/84/85/86 from public clients that parsed real test cards. CPS_SIT_FACT is left
+alone: its layout is not public. CKA_IDs end with 01 and 02 on a CPS3, 10 and 20 on a CPS4: never rely on them.
 """
 
 import re
@@ -22,7 +23,7 @@ from agent.model import (
     Professional,
     rfc3339,
 )
-from agent.signing.ports import CertificateObject, TokenSeen
+from agent.signing.ports import CertificateObject, ModuleFacts, TokenSeen
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -30,6 +31,13 @@ if TYPE_CHECKING:
 Mark = Literal["test", "production", "unknown"]
 
 SIGNATURE_LABEL = "Certificat de Signature CPS"
+_CONTACTLESS_LABEL = "Certificat Technique CPS"
+
+# ATRs of the published Cryptolib's card table (card-cps4.c, card-cps.h), historical bytes
+_CPS4 = ("001225006480040100", "00122500648000040100")
+_CPS2TER = "001225006480820212"
+_CRYPTOLIB, _CPS4_SINCE = "Cryptolib CPS", 3  # its cps3pkcs11ver.h: library 3.00 (package 5.2) brought the CPS4
+_WITHOUT_CPS4 = "OpenSC"  # no driver for it, up to its present sources
 
 # card type, extension 1.2.250.1.71.1.2.2 -> our kind, NameQualifier of the assertion.
 # Only CPS was seen in a signed message; the others come from the GIE's sample code [guess].
@@ -49,6 +57,7 @@ _CARD_TYPE, _CARD_SERIAL = "1.2.250.1.71.1.2.2", "1.2.250.1.71.1.2.3"
 _MARK, _PROFESSION = "1.2.250.1.71.1.2.5", "1.2.250.1.71.1.2.7"
 _SPECIALITY = "1.2.250.1.71.4.2.5"
 
+_FORMER_ISSUER = re.compile(r"\bCLASSE-[0-9]")  # "TEST CLASSE-1"; the IGC-Santé has "AC IGC-SANTE FORT PERSONNES"
 _SHORT_CODE = re.compile(r"[A-Z]{1,2}[0-9A-Z]{2,3}")  # tables R01 (SM26) and R02 (SA07): four characters
 _XML_TEXT = re.compile(r"[\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*")
 
@@ -66,12 +75,14 @@ class CardFacts:
     card_serial: str | None  # "8025000001/" and the number printed on the card
     not_before: datetime
     not_after: datetime
+    former_issuer: bool = False  # made by the IGC-CPS, before the IGC-Santé
 
 
 def signature_certificate(token: TokenSeen) -> CertificateObject:
     """The certificate of the signature key: by its label, else by KeyUsage nonRepudiation alone.
 
-    Raises cpx.noSignature: a contactless CPx shows none, and the authentication key is refused by the service.
+    The authentication key is no substitute: the service refuses it. Raises cpx.contactless for a CPx that was
+    only held against the reader, cpx.noSignature.
     """
     for found in token.certificates:
         if found.label == SIGNATURE_LABEL:
@@ -79,6 +90,8 @@ def signature_certificate(token: TokenSeen) -> CertificateObject:
     for found in token.certificates:
         if _signs_only(found.der):
             return found
+    if any(found.label == _CONTACTLESS_LABEL for found in token.certificates):
+        raise AgentError(Code.CPX_CONTACTLESS)
     raise AgentError(Code.CPX_NO_SIGNATURE, f"{len(token.certificates)} certificates, none for signature")
 
 
@@ -110,6 +123,7 @@ def card_facts(
         names = _names(certificate)
         extensions = _private_extensions(certificate)
         issuer_text = issuer_format(certificate)
+        issued_by = certificate.issuer.rfc4514_string()
         dates = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     except _unreadable() as error:
         raise AgentError(Code.CPX_NO_SIGNATURE, f"certificate: {type(error).__name__}") from None
@@ -121,8 +135,9 @@ def card_facts(
     return CardFacts(
         kind=kind,
         name_qualifier=name_qualifier,
-        # a non-nominative CPE has neither, and a CN like 3760021832/000000018 (PDT-INF-617, second hand)
-        nominative=bool(surname and given) and "/" not in national_id,
+        # A non-nominative CPE has neither name (PDT-INF-617, second hand). A CN like 3760021832/000000018 alone
+        # says nothing: table G08 numbers the named staff of an establishment in the same way.
+        nominative=bool(surname and given),
         environment=mark_of(certificate),
         professional=Professional(
             name=" ".join(filter(None, (given, surname))) or national_id,
@@ -134,6 +149,7 @@ def card_facts(
         card_serial=_texts(extensions.get(_CARD_SERIAL)),
         not_before=dates[0],
         not_after=dates[1],
+        former_issuer=bool(_FORMER_ISSUER.search(issued_by)),
     )
 
 
@@ -147,10 +163,23 @@ def mark_of(certificate: "x509.Certificate") -> Mark:
     return _MARKS.get(octets[0], "unknown") if octets else "unknown"
 
 
+def check_known(module: ModuleFacts, atr: str) -> None:
+    """Why this module shows no token for the CPx with this ATR, where one knows; the module only says "no card".
+
+    Raises module.tooOld for a CPS4 before the Cryptolib CPS 5.2, cpx.noSignature for a CPS2ter.
+    """
+    too_old = module.name == _CRYPTOLIB and int(module.version.partition(".")[0]) < _CPS4_SINCE
+    if any(mark in atr for mark in _CPS4) and (too_old or module.name == _WITHOUT_CPS4):
+        raise AgentError(Code.MODULE_TOO_OLD, f"{module.name} {module.version} and a CPS4", path=module.path)
+    if _CPS2TER in atr:
+        raise AgentError(Code.CPX_NO_SIGNATURE, "a CPS2ter")
+
+
 def check_usable(facts: CardFacts, *, environment: Environment, now: datetime) -> None:
     """Refuse, before any code is asked, a card that INSi would refuse.
 
-    Raises cpx.notNominative, cpx.environment (fact card), cpx.expired (fact notAfter). An unknown mark passes.
+    Raises cpx.notNominative, cpx.environment (fact card), cpx.expired (facts notAfter, and issuer for a card of
+    the former IGC-CPS). An unknown mark passes.
     """
     if not facts.nominative:
         raise AgentError(Code.CPX_NOT_NOMINATIVE)
@@ -159,7 +188,8 @@ def check_usable(facts: CardFacts, *, environment: Environment, now: datetime) -
     ):
         raise AgentError(Code.CPX_ENVIRONMENT, card=facts.environment)
     if now > facts.not_after:
-        raise AgentError(Code.CPX_EXPIRED, notAfter=rfc3339(facts.not_after))
+        former = {"issuer": "IGC-CPS"} if facts.former_issuer else {}
+        raise AgentError(Code.CPX_EXPIRED, notAfter=rfc3339(facts.not_after), **former)
 
 
 def activities(data: Mapping[str, bytes]) -> list[Activity]:

@@ -14,10 +14,11 @@ from pathlib import Path
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from agent import __version__
 from agent.errors import AgentError, Code
 from agent.model import PinState
 from agent.pin import Pin, wipe
-from agent.signing.ports import CertificateObject, TokenSeen
+from agent.signing.ports import CertificateObject, ModuleFacts, TokenSeen
 
 READER = "Simulateur CPS 0"  # as in readers/transcript.py
 PIN = bytes([0x31, 0x32, 0x33, 0x34])
@@ -99,7 +100,8 @@ def load_card(file: Path) -> SimulatedCard | None:
 
 
 def _rsa(pem: str) -> rsa.RSAPrivateKey:
-    key = serialization.load_pem_private_key(pem.encode(), None)
+    # our own file: to prove again that the primes are primes would cost every look a tenth of a second
+    key = serialization.load_pem_private_key(pem.encode(), None, unsafe_skip_rsa_key_validation=True)
     if not isinstance(key, rsa.RSAPrivateKey):
         raise TypeError("not an RSA key")
     return key
@@ -113,6 +115,9 @@ class FakeTokens:
         self._file = card_file(folder)
         self._left: dict[str, int] = {}  # tries by serial
         self._session: str | None = None  # serial of the card logged in
+
+    def module(self) -> ModuleFacts:
+        return ModuleFacts(path=str(self._file), name="Simulateur", version=__version__, signs_cps3=True)
 
     def look(self) -> list[TokenSeen]:
         card = load_card(self._file)
@@ -142,7 +147,10 @@ class FakeTokens:
     def logout(self) -> None:
         self._session = None
 
-    def sign(self, serial: str, cka_id: bytes, data: bytes) -> bytes:
+    def sign(self, serial: str, cka_id: bytes, data: bytes, pin: Pin | None = None) -> bytes:
+        """No key of a simulated card asks each time: a code is wiped unread."""
+        if pin:
+            pin.wipe()
         card = load_card(self._file)
         if card is None or card.serial != serial:
             was_ours, self._session = self._session == serial, None

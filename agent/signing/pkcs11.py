@@ -7,7 +7,7 @@ PKCS#11 v2.40 §5.1.
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -20,19 +20,25 @@ from PyKCS11 import PyKCS11Error
 from agent.errors import AgentError, Code
 from agent.model import PinState
 from agent.pin import Pin, wipe
-from agent.signing.ports import CertificateObject, TokenSeen
+from agent.signing.modules import module_facts
+from agent.signing.ports import CertificateObject, ModuleFacts, TokenSeen
 
 _CODES = {
     PyKCS11.CKR_PIN_INCORRECT: Code.PIN_WRONG,
     PyKCS11.CKR_PIN_LOCKED: Code.PIN_LOCKED,
     PyKCS11.CKR_PIN_LEN_RANGE: Code.PIN_FORMAT,
     PyKCS11.CKR_PIN_INVALID: Code.PIN_FORMAT,
-    PyKCS11.CKR_FUNCTION_CANCELED: Code.PIN_CANCELLED,  # on the reader's own pad
+    PyKCS11.CKR_FUNCTION_CANCELED: Code.PIN_CANCELLED,  # on the reader's own pad, or nobody typed there in time
+    PyKCS11.CKR_FUNCTION_REJECTED: Code.PIN_CANCELLED,
     PyKCS11.CKR_USER_NOT_LOGGED_IN: Code.CPX_SESSION_LOST,
     PyKCS11.CKR_SESSION_HANDLE_INVALID: Code.CPX_SESSION_LOST,  # another program reset the card
     PyKCS11.CKR_SESSION_CLOSED: Code.CPX_SESSION_LOST,
     PyKCS11.CKR_DEVICE_REMOVED: Code.CARD_REMOVED,
     PyKCS11.CKR_TOKEN_NOT_PRESENT: Code.CARD_REMOVED,
+}
+# a module's own codes, whose meaning is worth a word to support
+_MEANINGS = {
+    PyKCS11.CKR_VENDOR_DEFINED + 1: "EF_ACTUA",  # Cryptolib: the card's update file is invalid
 }
 _NOT_OURS = (
     PyKCS11.CKR_TOKEN_NOT_RECOGNIZED,  # a carte Vitale in another reader
@@ -55,7 +61,11 @@ _OTHER_MECHANISM = (
 _LOGGED_IN = (PyKCS11.CKS_RO_USER_FUNCTIONS, PyKCS11.CKS_RW_USER_FUNCTIONS)
 _SHA256_DIGEST_INFO = bytes.fromhex("3031300D060960864801650304020105000420")  # RFC 8017 §9.2
 _READ = ("CPS_INFO_PS", "CPS_ACTIVITY_")  # the data objects we have a use for; the others are not read
-_OPENSC_CONF = "app default { card_drivers = iasecc; framework pkcs15 { use_pin_caching = false; } }"
+# OpenSC gives each reader four slots of sixteen in all: a card in a fifth reader would never be seen.
+_OPENSC_CONF = """
+app default { card_drivers = iasecc; framework pkcs15 { use_pin_caching = false; } }
+app opensc-pkcs11 { pkcs11 { max_virtual_slots = 64; } }
+"""
 
 
 @dataclass(frozen=True)
@@ -70,8 +80,9 @@ class _Session:
 class Pkcs11Tokens:
     """`Tokens` over one module, in this process. One caller at a time."""
 
-    def __init__(self, module: Path) -> None:
-        """Load the module. Raises module.failed."""
+    def __init__(self, module: Path, *, configured: bool = True) -> None:
+        """Load the module; `configured`: somebody chose it, it was not found by search. Raises module.failed."""
+        self._module, self._configured = module, configured
         self._lib = PyKCS11.PyKCS11Lib()
         self._ours: _Session | None = None
         with _only_cps_in_opensc(module):
@@ -79,6 +90,18 @@ class Pkcs11Tokens:
                 self._lib.load(str(module))
             except PyKCS11Error as error:
                 raise AgentError(Code.MODULE_FAILED, f"{module.name}: {_name(error)}", ckr=_name(error)) from None
+
+    def module(self) -> ModuleFacts:
+        try:
+            info = self._lib.getInfo()
+        except PyKCS11Error as error:
+            raise our_error(error) from None
+        return module_facts(
+            self._module,
+            description=_strip(info.libraryDescription),
+            version=info.libraryVersion,
+            configured=self._configured,
+        )
 
     def look(self) -> list[TokenSeen]:
         seen = [token for slot, info in self._tokens() if (token := self._read(slot, info))]
@@ -96,7 +119,7 @@ class Pkcs11Tokens:
             except PyKCS11Error as error:
                 raise our_error(error) from None
             self._ours = _Session(slot, serial, session)
-            status = _c_login(session, code)
+            status = _c_login(session, PyKCS11.CKU_USER, code)
         finally:
             wipe(code)
         if status != PyKCS11.CKR_OK:
@@ -115,21 +138,43 @@ class Pkcs11Tokens:
                 with suppress(PyKCS11Error):  # the card may be gone
                     step()
 
-    def sign(self, serial: str, cka_id: bytes, data: bytes) -> bytes:
-        ours = self._ours
-        if ours is None or ours.serial != serial:
-            raise AgentError(Code.CPX_SESSION_LOST, "not logged in")
+    def sign(self, serial: str, cka_id: bytes, data: bytes, pin: Pin | None = None) -> bytes:
+        code = pin.take() if pin else bytearray()
         try:
-            # handles do not outlive a logout: find the key each time
-            keys = ours.session.findObjects(
-                [(PyKCS11.CKA_CLASS, PyKCS11.CKO_PRIVATE_KEY), (PyKCS11.CKA_ID, tuple(cka_id))]
-            )
-            if not keys:
-                lost = not _logged_in(ours.session)
-                raise AgentError(Code.CPX_SESSION_LOST if lost else Code.CPX_NO_SIGNATURE, "no such private key")
-            return _sign(ours.session, keys[0], data)
-        except PyKCS11Error as error:
-            raise self._broken(error) from None
+            ours = self._ours
+            if ours is None or ours.serial != serial:
+                raise AgentError(Code.CPX_SESSION_LOST, "not logged in")
+            try:
+                key = self._key(ours, cka_id)
+                asks = self._asks(ours, key, code)
+                return _sign(ours.session, key, data, lambda: self._allow(ours, code) if asks else None)
+            except PyKCS11Error as error:
+                raise self._broken(error) from None
+        finally:
+            wipe(code)
+
+    def _allow(self, ours: _Session, code: bytearray) -> None:
+        """The code of a key that asks each time. A wrong one ends the session: OpenSC closes it by itself."""
+        status = _c_login(ours.session, PyKCS11.CKU_CONTEXT_SPECIFIC, code)
+        if status != PyKCS11.CKR_OK:
+            self.logout()
+            raise self._refusal(PyKCS11Error(status), ours.slot)
+
+    def _key(self, ours: _Session, cka_id: bytes) -> Any:
+        """The handle of a private key, looked for each time: handles do not outlive a logout."""
+        keys = ours.session.findObjects([(PyKCS11.CKA_CLASS, PyKCS11.CKO_PRIVATE_KEY), (PyKCS11.CKA_ID, tuple(cka_id))])
+        if not keys:
+            lost = not _logged_in(ours.session)
+            raise AgentError(Code.CPX_SESSION_LOST if lost else Code.CPX_NO_SIGNATURE, "no such private key")
+        return keys[0]
+
+    def _asks(self, ours: _Session, key: Any, code: bytearray) -> bool:
+        """Whether this key wants the code now. Without code and pin-pad, the person must be asked first."""
+        if not _always_authenticates(ours.session, key):
+            return False
+        if not code and not self._lib.getTokenInfo(ours.slot).flags & PyKCS11.CKF_PROTECTED_AUTHENTICATION_PATH:
+            raise AgentError(Code.CPX_SESSION_LOST, "this key asks for the code at each signature")
+        return True
 
     def close(self) -> None:
         self.logout()
@@ -189,6 +234,7 @@ class Pkcs11Tokens:
                 pin_state=pin_state(info.flags),
                 pin_pad=bool(info.flags & PyKCS11.CKF_PROTECTED_AUTHENTICATION_PATH),
                 logged_in=ours is not None,
+                asks_each_time=tuple(_asking_keys(session)) if ours else (),
                 certificates=tuple(_certificates(session)),
                 data=dict(_data(session)),
             )
@@ -224,26 +270,33 @@ def pin_state(flags: int) -> PinState:
 def our_error(error: PyKCS11Error) -> AgentError:
     """A CKR in our words. One that we do not know is token.unknown (fact ckr) and keeps its number."""
     code, raw = _CODES.get(error.value, Code.TOKEN_UNKNOWN), _name(error)
-    return AgentError(code, raw, ckr=raw) if code is Code.TOKEN_UNKNOWN else AgentError(code, raw)
+    if code is not Code.TOKEN_UNKNOWN:
+        return AgentError(code, raw)
+    meaning = _MEANINGS.get(error.value)
+    return AgentError(code, raw, ckr=raw, **({"meaning": meaning} if meaning else {}))
 
 
-def _c_login(session: Any, code: bytearray) -> int:
+def _c_login(session: Any, user: int, code: bytearray) -> int:
     """C_Login, without `Session.login`: it would leave the code in a bytes that nobody can wipe.
 
-    What remains beyond us: the module's own copy until C_Logout (the Cryptolib and OpenSC keep one).
+    No code is a NULL pointer: the reader's own pad asks for it. What remains beyond us: the module's own copy
+    until C_Logout (the Cryptolib and OpenSC keep one).
     """
     buffer = PyKCS11.LowLevel.ckbytelist(len(code))
     for index, byte in enumerate(code):
         buffer[index] = byte
     try:
-        return int(session.lib.C_Login(session.session, PyKCS11.CKU_USER, buffer))
+        return int(session.lib.C_Login(session.session, user, buffer))
     finally:
         for index in range(len(code)):
             buffer[index] = 0
 
 
-def _sign(session: Any, key: Any, data: bytes) -> bytes:
-    """The card's own hash first: a CPS3 finishes it inside. Then a bare RSA signature of the DigestInfo."""
+def _sign(session: Any, key: Any, data: bytes, allow: Callable[[], None]) -> bytes:
+    """The card's own hash first: a CPS3 finishes it inside. Then a bare RSA signature of the DigestInfo.
+
+    `allow` gives the code of a key that asks each time; for a second mechanism again, accepted a moment ago.
+    """
     attempts = (
         (PyKCS11.CKM_SHA256_RSA_PKCS, data),
         (PyKCS11.CKM_RSA_PKCS, _SHA256_DIGEST_INFO + sha256(data).digest()),
@@ -251,12 +304,39 @@ def _sign(session: Any, key: Any, data: bytes) -> bytes:
     refusals = []
     for mechanism, message in attempts:
         try:
-            return bytes(session.sign(key, message, PyKCS11.Mechanism(mechanism, None)))
+            return _sign_once(session, key, mechanism, message, allow)
         except PyKCS11Error as error:
             if error.value not in _OTHER_MECHANISM:
                 raise
             refusals.append(_name(error))
     raise AgentError(Code.MODULE_CANNOT_SIGN, ckr=refusals)
+
+
+def _sign_once(session: Any, key: Any, mechanism: int, message: bytes, allow: Callable[[], None]) -> bytes:
+    """`Session.sign` in steps: PKCS#11 v2.40 §5.6 wants the context-specific login between two of them."""
+    out = PyKCS11.LowLevel.ckbytelist()
+    native = PyKCS11.Mechanism(mechanism, None).to_native()
+    _ok(session.lib.C_SignInit(session.session, native, key))
+    allow()
+    for _ in ("size", "signature"):
+        _ok(session.lib.C_Sign(session.session, PyKCS11.LowLevel.ckbytelist(message), out))
+    return bytes(out)
+
+
+def _ok(status: int) -> None:
+    if status != PyKCS11.CKR_OK:
+        raise PyKCS11Error(status)
+
+
+def _asking_keys(session: Any) -> Iterator[bytes]:
+    for key in session.findObjects([(PyKCS11.CKA_CLASS, PyKCS11.CKO_PRIVATE_KEY)]):
+        if _always_authenticates(session, key):
+            yield _attributes(session, key, PyKCS11.CKA_ID)[0]
+
+
+def _always_authenticates(session: Any, key: Any) -> bool:
+    """The Cryptolib does not know the attribute: absent is no."""
+    return any(_attributes(session, key, PyKCS11.CKA_ALWAYS_AUTHENTICATE)[0])
 
 
 def _certificates(session: Any) -> Iterator[CertificateObject]:

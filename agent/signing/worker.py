@@ -7,15 +7,17 @@ A code crosses as raw bytes, from bytearray to bytearray, and both are wiped rig
 import threading
 from base64 import b64decode, b64encode
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from agent.child import Child, Pipe, harden, pipe_to_parent
 from agent.errors import AgentError, Code
 from agent.model import PinState
+from agent.native import check_library
 from agent.pin import Pin, wipe
-from agent.signing.modules import find_module
-from agent.signing.ports import CertificateObject, Tokens, TokenSeen
+from agent.signing.modules import Check, find_module
+from agent.signing.ports import CertificateObject, ModuleFacts, Tokens, TokenSeen
 
 
 class TokenWorker:
@@ -27,18 +29,27 @@ class TokenWorker:
         *,
         simulated: Path | None = None,
         environment: dict[str, str] | None = None,
+        check: Check = check_library,
     ) -> None:
-        """`module`: PKCS#11 module, None for the known places. `simulated`: instead, the simulator's state folder."""
+        """`module`: PKCS#11 module, None for the known places. `simulated`: instead, the simulator's state folder.
+
+        `check` decides what may be loaded.
+        """
         self._module = module
         self._simulated = simulated
         self._environment = environment
+        self._check = check
         self._child: Child | None = None
+        self._loaded: dict[str, Any] = {}  # the source of the child
         self._turn = threading.Lock()
 
     @property
     def pid(self) -> int | None:
         """The worker's process, if it runs."""
         return self._child.pid if self._child and self._child.alive else None
+
+    def module(self) -> ModuleFacts:
+        return ModuleFacts(**self._ask("module")[0]["module"])
 
     def look(self) -> list[TokenSeen]:
         return [_token(fields) for fields in self._ask("look")[0]["tokens"]]
@@ -58,8 +69,14 @@ class TokenWorker:
             if error.code is not Code.DEVICE_CRASHED:  # its session ended with it
                 raise
 
-    def sign(self, serial: str, cka_id: bytes, data: bytes) -> bytes:
-        return bytes(self._ask("sign", data, serial=serial, id=cka_id.hex())[1])
+    def sign(self, serial: str, cka_id: bytes, data: bytes, pin: Pin | None = None) -> bytes:
+        code = pin.take() if pin else bytearray()
+        payload = code + data  # extended in place, it could leave a copy of the code behind
+        try:
+            return bytes(self._ask("sign", payload, serial=serial, id=cka_id.hex(), code=len(code))[1])
+        finally:
+            wipe(code)
+            wipe(payload)
 
     def close(self) -> None:
         if self._child:
@@ -75,23 +92,25 @@ class TokenWorker:
     ) -> tuple[dict[str, Any], bytearray]:
         source = self._source()  # no module, no process
         with self._turn:
-            header, answer = self._running().ask({"do": operation, "on": source, **arguments}, payload)
+            header, answer = self._running(source).ask({"do": operation, "on": source, **arguments}, payload)
         if "error" in header:
             error = header["error"]
             raise AgentError(Code(error["code"]), error["detail"], **error["facts"])
         return header, answer
 
-    def _source(self) -> dict[str, str]:
+    def _source(self) -> dict[str, Any]:
         if self._simulated:
             return {"simulated": str(self._simulated)}
-        return {"module": str(find_module(self._module))}
+        module = find_module(self._module, check=self._check)
+        return {"module": str(module), "configured": self._module is not None}
 
-    def _running(self) -> Child:
-        if self._child and not self._child.alive:
+    def _running(self, source: dict[str, Any]) -> Child:
+        """The child with this module: another one when somebody has installed or moved it meanwhile."""
+        if self._child and (not self._child.alive or self._loaded != source):
             self._child.close()
             self._child = None
         if self._child is None:
-            self._child = Child("pkcs11", environment=self._environment)
+            self._child, self._loaded = Child("pkcs11", environment=self._environment), source
         return self._child
 
 
@@ -119,17 +138,21 @@ def main(pipe: Pipe) -> None:
         tokens.close()
 
 
-def _open(source: dict[str, str]) -> Tokens:
+def _open(source: dict[str, Any]) -> Tokens:
     if "simulated" in source:
         from agent.signing.fake_token import FakeTokens
 
         return FakeTokens(Path(source["simulated"]))
     from agent.signing.pkcs11 import Pkcs11Tokens
 
-    return Pkcs11Tokens(Path(source["module"]))
+    return Pkcs11Tokens(Path(source["module"]), configured=source["configured"])
 
 
 Answer = tuple[dict[str, Any], bytes]
+
+
+def _module(tokens: Tokens, _request: dict[str, Any], _payload: bytearray) -> Answer:
+    return {"module": asdict(tokens.module())}, b""
 
 
 def _look(tokens: Tokens, _request: dict[str, Any], _payload: bytearray) -> Answer:
@@ -146,10 +169,18 @@ def _logout(tokens: Tokens, _request: dict[str, Any], _payload: bytearray) -> An
 
 
 def _sign(tokens: Tokens, request: dict[str, Any], payload: bytearray) -> Answer:
-    return {}, tokens.sign(request["serial"], bytes.fromhex(request["id"]), bytes(payload))
+    """The payload is the code, if this key asks for it, then the data."""
+    size = request["code"]
+    pin = Pin(payload[:size]) if size else None
+    try:
+        return {}, tokens.sign(request["serial"], bytes.fromhex(request["id"]), bytes(memoryview(payload)[size:]), pin)
+    finally:
+        if pin:
+            pin.wipe()
 
 
 _OPERATIONS: dict[str, Callable[[Tokens, dict[str, Any], bytearray], Answer]] = {
+    "module": _module,
     "look": _look,
     "login": _login,
     "logout": _logout,
@@ -161,6 +192,7 @@ def _fields(token: TokenSeen) -> dict[str, Any]:
     """A token as JSON: bytes in base64."""
     return {
         **{name: getattr(token, name) for name in _PLAIN},
+        "asks_each_time": [_text(cka_id) for cka_id in token.asks_each_time],
         "certificates": [[c.label, _text(c.cka_id), _text(c.der)] for c in token.certificates],
         "data": {label: _text(value) for label, value in token.data.items()},
     }
@@ -170,6 +202,7 @@ def _token(fields: dict[str, Any]) -> TokenSeen:
     return TokenSeen(
         **{name: fields[name] for name in _PLAIN if name != "pin_state"},
         pin_state=PinState(fields["pin_state"]),
+        asks_each_time=tuple(b64decode(cka_id) for cka_id in fields["asks_each_time"]),
         certificates=tuple(
             CertificateObject(label, b64decode(cka_id), b64decode(der)) for label, cka_id, der in fields["certificates"]
         ),

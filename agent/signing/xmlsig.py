@@ -4,7 +4,7 @@ XML Signature 1.1, enveloped: exclusive C14N, RSA-SHA256, SHA-256, KeyInfo = the
 certificate alone on one line. The key never leaves the card: we hand it the canonical SignedInfo.
 """
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from typing import cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import padding as paddings
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256, HashAlgorithm
 from lxml import etree
 from signxml.algorithms import CanonicalizationMethod, DigestAlgorithm, SignatureConstructionMethod, SignatureMethod
@@ -51,7 +51,8 @@ def sign(assertion: etree._Element, certificate_der: bytes, rsa_sign: Callable[[
     """Sign a copy of the assertion; `rsa_sign` makes an RSA PKCS#1 v1.5 SHA-256 signature and is asked once.
 
     What comes out is verified with the certificate that goes out: the Cryptolib keeps card files on disk by
-    serial number and may show the certificate of former keys. Raises signature.invalid, and what `rsa_sign` raises.
+    serial number and may show the certificate of former keys. Raises signature.invalid, with fact likely "cache"
+    where the signature is sound but of another key, and what `rsa_sign` raises.
     """
     certificate = x509.load_der_x509_certificate(certificate_der)
     signer = XMLSigner(
@@ -94,9 +95,24 @@ def _check(out: bytes, certificate: x509.Certificate, assertion_id: str) -> None
             ),
         )
     except (SignXMLException, ValueError, TypeError) as error:
-        raise AgentError(Code.SIGNATURE_INVALID, type(error).__name__) from None
+        likely = {"likely": "cache"} if _by_another_key(out, certificate) else {}
+        raise AgentError(Code.SIGNATURE_INVALID, type(error).__name__, **likely) from None
     if isinstance(verified, list) or verified.signed_xml is None or verified.signed_xml.get("ID") != assertion_id:
         raise AgentError(Code.SIGNATURE_INVALID, "another element is signed")
+
+
+def _by_another_key(out: bytes, certificate: x509.Certificate) -> bool:
+    """Whether a signature as long as this certificate's key makes them is no PKCS#1 block under it.
+
+    Under the right key even the signature of other bytes shows a block that begins 00 01 (RFC 8017 §9.2).
+    """
+    key = certificate.public_key()
+    value = b64decode(etree.fromstring(out).findtext(f".//{_DSIG}SignatureValue") or "")
+    if not isinstance(key, RSAPublicKey) or len(value) != key.key_size // 8:
+        return False
+    numbers = key.public_numbers()
+    block = pow(int.from_bytes(value, "big"), numbers.e, numbers.n).to_bytes(len(value), "big")
+    return any(value) and not block.startswith(b"\x00\x01\xff\xff")
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,13 @@ class SimulatedTokens(TokenWorker):
             raise AgentError(Code.CPX_ABSENT)
         return super().login(serial, pin)
 
-    def sign(self, serial: str, cka_id: bytes, data: bytes) -> bytes:
+    def sign(self, serial: str, cka_id: bytes, data: bytes, pin: Pin | None = None) -> bytes:
         if not self._inserted():
+            if pin:
+                pin.wipe()
             self.logout()
             raise AgentError(Code.CARD_REMOVED)
-        return super().sign(serial, cka_id, data)
+        return super().sign(serial, cka_id, data, pin)
 
     def _inserted(self) -> bool:
         return any(seen.card is not None and seen.card.kind is CardKind.CPX for seen in self._readers.seen())

@@ -5,6 +5,16 @@ OpenSC issues 2223, 2224, 2262, 2264, 2267 and 2275 (traces and listings of a re
 Cryptolib CPS (ansforge/dops-cryptolib: card-cps.c, card-cps3.c, pkcs15.c). [guess] where none of them says:
 the bytes of EF.DIR, the ids 7002, 7006, A001 and A002, the PIN lengths.
 
+Each variant is another invented person with another serial number, as on real cards: a module may keep card
+files by serial. --each-time: the signature key wants the code before each signature (PKCS#15 userConsent).
+--stale: the certificates are of former keys, as the Cryptolib's cache may show them.
+
+--cps4-atr gives an ATR of the CPS4 and nothing else of it. A whole virtual CPS4 is blocked: card-cps4.c shows
+its commands (class 01, SELECT 8025000001FF0100, 22 81 B6 {91 02}, 2A 9E 9A), but no public text or trace shows
+its files and their directory, and OpenSC sends none of these commands: it has no CPS4 driver, up to its present
+sources, and only takes the third CPS4 ATR for a CPx because it looks at half of its bytes (seen). Such a card
+could be judged by the Cryptolib alone, which is not ours to ship.
+
 --relaxed, unlike the card: the signature key may INTERNAL AUTHENTICATE and lists CKM_RSA_PKCS, because an OpenSC
 built with OpenSSL 3 leaves out the hash that a real CPS3 finishes inside. What only the Cryptolib uses (that
 hash, PSO, the CPS2ter volume) is not here.
@@ -12,15 +22,18 @@ hash, PSO, the CPS2ter volume) is not here.
 
 import argparse
 import threading
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from agent.signing.fake_token import SimulatedCard, load_card
-from agent.simulator.pki import Person, issue_card, make_ca
+from agent.simulator.pki import Person, Practice, issue_card, make_ca
 from tests.cards.vpcd import Pulled, serve
 
 ATR = bytes.fromhex("3BAC00402A001225006480000310009000")
+CPS4_ATR = bytes.fromhex("3B9B188001001225006480040100009044")
 PIN = b"1234"
 TRIES = 3
 SIGNATURE, AUTHENTICATION = 1, 2  # key references 81 and 82
@@ -33,6 +46,34 @@ _EF_ATR = bytes.fromhex(
 _OK = bytes.fromhex("9000")
 _RSA, _SHA256 = "06092A864886F70D010101", "0609608648016503040201"
 _SHA256_RSA = "06092A864886F70D01010B"
+
+
+def _person(family: str | None, number: int, national_id: str, profession: int, speciality: str | None) -> Person:
+    return Person(
+        family=family and f"FICTIF-{family}",
+        national_id=national_id,
+        profession=profession,
+        speciality=speciality,
+        card_serial=f"26000000{number}",
+        practices=_PRACTICES,
+    )
+
+
+_EXPIRED = datetime.now(UTC) - timedelta(days=30)
+_PRACTICES = (Practice("CABINET FICTIF DU PORT", "499900000017001", "SA07"),)
+_GAPS = (None, Practice("MAISON FICTIVE", "1990000017", "SA05"), None, None, Practice("ÉCOLE FICTIVE", "3", "SA07"))
+
+# name → holder, card type, mark, end
+VARIANTS: dict[str, tuple[Person, int, int, datetime | None]] = {
+    "cps": (Person(), 0, 0x80, None),
+    "cpf": (_person("STAGE", 21, "899900000021", 10, None), 1, 0x80, None),
+    "cpe": (_person("ACCUEIL", 22, "3990000017/000000022", 0, None), 2, 0x80, None),
+    "cpa": (_person("ADMIN", 23, "3990000017/000000023", 0, None), 3, 0x80, None),
+    "non-nominative": (_person(None, 24, "3990000017/000000024", 0, None), 2, 0x80, None),
+    "expired": (_person("AUTREFOIS", 25, "899900000025", 10, "SM26"), 0, 0x80, _EXPIRED),
+    "production": (_person("REEL", 26, "899900000026", 10, "SM26"), 0, 0x00, None),
+    "gaps": (replace(_person("PARTOUT", 27, "899900000027", 10, "SM54"), practices=_GAPS), 0, 0x80, None),
+}
 
 
 def tlv(tag: int, *values: bytes) -> bytes:
@@ -89,11 +130,14 @@ def _luhn(digits: str) -> str:
     return str(-total % 10)
 
 
-def _pkcs15(label: str, *parts: bytes, flags: tuple[int, ...], auth: bool, rules: tuple[int, ...] = ()) -> bytes:
+def _pkcs15(
+    label: str, *parts: bytes, flags: tuple[int, ...], auth: bool, rules: tuple[int, ...] = (), consent: int = 0
+) -> bytes:
     """An entry of a PKCS#15 directory file: class and type attributes; `rules` are access modes that want the code."""
     of_class, of_type = parts
     access = _sequence(*[_sequence(_bits(mode), _octets(b"\x01")) for mode in rules]) if rules else b""
-    common = _sequence(_text(label), _bits(*flags), _octets(b"\x01") if auth else b"", access)
+    each_time = _integer(consent) if consent else b""
+    common = _sequence(_text(label), _bits(*flags), _octets(b"\x01") if auth else b"", each_time, access)
     return _sequence(common, _sequence(of_class), tlv(0xA1, of_type))
 
 
@@ -124,7 +168,7 @@ class File:
         return tlv(0x62, size, tlv(0x82, b"\x01"), fid, short, rules, tlv(0x8A, b"\x05"))
 
 
-def files(card: SimulatedCard, *, relaxed: bool) -> File:
+def files(card: SimulatedCard, *, relaxed: bool, each_time: bool) -> File:
     """The master file of a card with this content."""
     mf, df = File(0x3F00, name=_AID_MF), File(0x0001, name=_AID)
     mf.children[0x0001] = df
@@ -155,7 +199,7 @@ def files(card: SimulatedCard, *, relaxed: bool) -> File:
     sign_refs = tlv(0xA1, _integer(5)) if relaxed else b""
     df.add(
         0x7002,
-        _private_key("CPS_PRIV_SIG", SIGNATURE, sign_refs, flags=(0,), usage=(9,), rules=(5,))
+        _private_key("CPS_PRIV_SIG", SIGNATURE, sign_refs, flags=(0,), usage=(9,), rules=(5,), consent=int(each_time))
         + _private_key("CPS_PRIV_AUT", AUTHENTICATION, flags=(0, 1, 2), usage=(1, 2), rules=(7, 9)),
     )
     certificates = b""
@@ -183,34 +227,42 @@ def _private_key(
     flags: tuple[int, ...],
     usage: tuple[int, ...],
     rules: tuple[int, ...],
+    consent: int = 0,
 ) -> bytes:
     """As a real CPS3 lists them: empty path, no algorithm references."""
     key_id = _octets(_AID + bytes([reference]))
     of_class = key_id + _bits(*usage) + tlv(0x01, b"\xff") + _bits(0, 2, 3) + _integer(0x80 | reference) + refs
-    return _pkcs15(
-        label, of_class, _sequence(_sequence(_octets(b"")), _integer(2048)), flags=flags, auth=True, rules=rules
-    )
+    of_type = _sequence(_sequence(_octets(b"")), _integer(2048))
+    return _pkcs15(label, of_class, of_type, flags=flags, auth=True, rules=rules, consent=consent)
 
 
 class Cps3:
     """The card's manners. A verified code stays until reset, a try counter for ever."""
 
-    def __init__(self, card: SimulatedCard, *, relaxed: bool) -> None:
-        self._keys = {0x80 | reference: pair.key for reference, pair in enumerate(card.keys, 1)}
-        self._relaxed = relaxed
-        self._mf = files(card, relaxed=relaxed)
+    def __init__(
+        self,
+        card: SimulatedCard,
+        *,
+        atr: bytes = ATR,
+        relaxed: bool,
+        each_time: bool = False,
+        keys_of: SimulatedCard | None = None,
+    ) -> None:
+        """`keys_of`: the card whose keys are inside, if they are not those of the certificates."""
+        self.atr = atr
+        self._keys = {0x80 | reference: pair.key for reference, pair in enumerate((keys_of or card).keys, 1)}
+        self._relaxed, self._each_time = relaxed, each_time
+        self._mf = files(card, relaxed=relaxed, each_time=each_time)
+        self.pin = PIN
         self.left = TRIES
         self.asked = 0  # VERIFY with a code
         self.signed = 0
         self.pull_at_signature = False
+        self.pulled = 0  # so often
         self.signing = threading.Event()  # a signature was asked for
         self.may_sign = threading.Event()
         self.may_sign.set()
         self.reset()
-
-    @property
-    def atr(self) -> bytes:
-        return ATR
 
     def reset(self) -> None:
         self._verified = False
@@ -220,7 +272,8 @@ class Cps3:
         self._environment: dict[int, int] = {}  # template -> key reference
 
     def state(self) -> dict[str, int | bool]:
-        return {"left": self.left, "asked": self.asked, "signed": self.signed, "verified": self._verified}
+        counts = {"left": self.left, "asked": self.asked, "signed": self.signed, "pulled": self.pulled}
+        return {**counts, "verified": self._verified}
 
     def apdu(self, command: bytes) -> bytes:
         ins, p1, p2, body = command[1], command[2], command[3], command[4:]
@@ -334,7 +387,7 @@ class Cps3:
         if data:
             self.asked += 1
             if self.left:
-                self._verified = data.rstrip(b"\xff\x00") == PIN
+                self._verified = data.rstrip(b"\xff\x00") == self.pin
                 self.left = TRIES if self._verified else self.left - 1
         if not self.left:
             return bytes.fromhex("6983")
@@ -358,8 +411,11 @@ class Cps3:
         self.signing.set()
         self.may_sign.wait()
         if self.pull_at_signature:
+            self.pulled += 1
             raise Pulled
         self.signed += 1
+        if self._each_time and reference == 0x81:
+            self._verified = False
         return self._later(self._rsa(reference, data), wanted)
 
     def _rsa(self, reference: int, data: bytes) -> bytes:
@@ -372,12 +428,24 @@ class Cps3:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("port", type=int)
-    arguments.add_argument("--card", type=Path, help="a card file of the simulator; else an invented holder, new keys")
-    arguments.add_argument("--relaxed", action="store_true")
+    arguments.add_argument("--card", type=Path, help="a card file of the simulator instead of a variant, new keys")
+    arguments.add_argument("--variant", choices=VARIANTS, default="cps")
+    for option in ("--relaxed", "--each-time", "--stale", "--cps4-atr"):
+        arguments.add_argument(option, action="store_true")
     options = arguments.parse_args()
-    content = load_card(options.card) if options.card else issue_card(make_ca(), Person())
+    content = load_card(options.card) if options.card else _issue(options.variant)
     assert content, "the card file cannot be read"
-    card = Cps3(content, relaxed=options.relaxed)
+    card = Cps3(
+        content,
+        atr=CPS4_ATR if options.cps4_atr else ATR,
+        relaxed=options.relaxed,
+        each_time=options.each_time,
+        keys_of=_issue(options.variant) if options.stale else None,
+    )
+
+    def change_pin(code: str) -> None:
+        """As another program does, with the old code: the new one is verified."""
+        card.pin = code.encode()
 
     def pull_at_signature(on: bool) -> None:
         card.pull_at_signature = on
@@ -391,13 +459,19 @@ def main() -> None:
         """Wait until a signature is asked for, since `hold_at_signature`."""
         return card.signing.wait(60)
 
-    orders = {
+    orders: dict[str, Callable[..., Any]] = {
         "state": card.state,
+        "change_pin": change_pin,
         "pull_at_signature": pull_at_signature,
         "hold_at_signature": hold_at_signature,
         "asked_to_sign": asked_to_sign,
     }
     serve(card, options.port, orders)
+
+
+def _issue(variant: str) -> SimulatedCard:
+    person, kind, mark, until = VARIANTS[variant]
+    return issue_card(make_ca(), person, kind=kind, mark=mark, until=until)
 
 
 if __name__ == "__main__":

@@ -3,16 +3,18 @@
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 
 from agent.signing.fake_token import SimulatedCard
-from agent.simulator.pki import Person, issue_card, make_ca
+from agent.simulator.pki import CARD_AID, Person, issue_card, make_ca
 
 KEYS = ("CPS_PRIV_SIG", "CPS_PRIV_AUT")
 PIN = b"1234"
+CPS4_TAILS = (b"\x10", b"\x20")  # of CKA_ID: signature, authentication
 
 
 @pytest.fixture(scope="session")
@@ -22,11 +24,28 @@ def softhsm() -> Iterator["SoftHsm"]:
         yield SoftHsm(Path(folder), issue_card(make_ca(), Person()))
 
 
+@pytest.fixture(scope="session")
+def softhsm_cps4() -> Iterator["SoftHsm"]:
+    """The same in the shape of a CPS4: other CKA_IDs, and CPS2TER objects beside ours."""
+    card = issue_card(make_ca(), Person(card_serial="2600000041"))
+    keys = tuple(replace(pair, cka_id=CARD_AID + tail) for pair, tail in zip(card.keys, CPS4_TAILS, strict=True))
+    protected = {**card.protected, "CPS2TER_ACTIVITY_03_PS": b"\xee\x06\x86\x04SA01"}
+    with tempfile.TemporaryDirectory(prefix="softhsm-") as folder:
+        yield SoftHsm(Path(folder), replace(card, keys=keys, protected=protected))
+
+
+@pytest.fixture(scope="session")
+def softhsm_each_time() -> Iterator["SoftHsm"]:
+    """The same with keys that want the code at each signature."""
+    with tempfile.TemporaryDirectory(prefix="softhsm-") as folder:
+        yield SoftHsm(Path(folder), issue_card(make_ca(), Person(card_serial="2600000042")), each_time=True)
+
+
 class SoftHsm:
     """SoftHSM2 in a folder of its own. It has no try counter: wrong codes never lock it."""
 
-    def __init__(self, folder: Path, card: SimulatedCard) -> None:
-        self.card = card
+    def __init__(self, folder: Path, card: SimulatedCard, *, each_time: bool = False) -> None:
+        self.card, self._each_time = card, each_time
         modules = sorted(Path("/usr/lib").glob("**/libsofthsm2.so"))
         assert modules, "SoftHSM2 is missing: apt-get install softhsm2 opensc"
         self.module = modules[0]
@@ -43,11 +62,11 @@ class SoftHsm:
         )
         for label, pair in zip(KEYS, self.card.keys, strict=True):
             key = pair.key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+                serialization.Encoding.DER, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
             )
-            token = ("--token", self.card.label, "--pin", pin)
-            self._run("softhsm2-util", "--import", self._file(key), "--label", label, "--id", pair.cka_id.hex(), *token)
-            self._write("cert", pair.label, pair.certificate_der, "--id", pair.cka_id.hex())
+            number = ("--id", pair.cka_id.hex())
+            self._write("privkey", label, key, *number, *(("--always-auth",) if self._each_time else ()))
+            self._write("cert", pair.label, pair.certificate_der, *number)
         for label, content in self.card.free.items():
             self._write("data", label, content)
         for label, content in self.card.protected.items():

@@ -157,7 +157,7 @@ def test_a_signature_by_other_keys_than_the_certificate_shows_never_leaves(ca: I
     with pytest.raises(AgentError) as refused:
         sign(unsigned(doctor), doctor.der, Key(renewed).sign)
 
-    assert refused.value.code is Code.SIGNATURE_INVALID
+    assert (refused.value.code, refused.value.facts) == (Code.SIGNATURE_INVALID, {"likely": "cache"})
 
 
 @pytest.mark.parametrize("answer", [b"", b"\0" * 256, b"\xff" * 512])
@@ -165,7 +165,14 @@ def test_what_is_no_signature_never_leaves(doctor: Issued, answer: bytes) -> Non
     with pytest.raises(AgentError) as refused:
         sign(unsigned(doctor), doctor.der, lambda _data: answer)
 
-    assert refused.value.code is Code.SIGNATURE_INVALID
+    assert (refused.value.code, refused.value.facts) == (Code.SIGNATURE_INVALID, {})
+
+
+def test_a_signature_of_other_bytes_by_the_right_key_is_no_stale_cache(doctor: Issued) -> None:
+    with pytest.raises(AgentError) as refused:
+        sign(unsigned(doctor), doctor.der, lambda _data: Key(doctor).sign(b"something else"))
+
+    assert (refused.value.code, refused.value.facts) == (Code.SIGNATURE_INVALID, {})
 
 
 def test_the_cards_own_refusal_comes_through(doctor: Issued) -> None:

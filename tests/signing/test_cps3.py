@@ -3,30 +3,20 @@
 The commands of this card are those of public traces of a real CPS3 (OpenSC issue 2275).
 """
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from pathlib import Path
 
 import pytest
 
 from agent.errors import AgentError, Code
-from agent.signing.cpx import signature_certificate
-from agent.signing.worker import TokenWorker
+from agent.model import CardKind
+from agent.readers.pcsc import PcscReaders
+from agent.signing.cpx import check_known, signature_certificate
 from tests.cards.process import CardProcess
+from tests.parts.other_program import OtherProgram
 from tests.parts.pcscd import Pcscd
 from tests.signing.conftest import Desk, typed
 
-RESET = """
-import sys
-from smartcard.scard import *
-_, context = SCardEstablishContext(SCARD_SCOPE_USER)
-result, card, _ = SCardConnect(context, sys.argv[1], SCARD_SHARE_SHARED, SCARD_PROTOCOL_ANY)
-assert result == SCARD_S_SUCCESS, SCardGetErrorMessage(result)
-SCardDisconnect(card, SCARD_RESET_CARD)
-"""
 Open = Callable[..., AbstractContextManager[Desk]]
 
 
@@ -113,12 +103,12 @@ def test_a_swapped_card_is_not_the_one_that_was_unlocked(desk: Open) -> None:
         assert not opened.tokens.look()[0].logged_in
 
 
-def test_a_card_reset_by_another_program_wants_the_code_again(desk: Open, pcscd: Pcscd) -> None:
+@pytest.mark.parametrize("manners", ["reset", "unpower"])
+def test_a_card_reset_by_another_program_wants_the_code_again(desk: Open, pcscd: Pcscd, manners: str) -> None:
     """Any program that leaves the card with pyscard's default disposition does it. Never a retry with a kept code."""
-    with desk("--relaxed") as opened:
+    with desk("--relaxed") as opened, OtherProgram(pcscd.environment) as other:
         token = opened.tokens.login(opened.serial, typed("1234"))
-        another = [sys.executable, "-c", RESET, pcscd.reader("CPS")]
-        subprocess.run(another, check=True, env={**os.environ, **pcscd.environment})
+        assert other.ask(manners, reader=pcscd.reader("CPS"))
 
         with pytest.raises(AgentError) as refused:
             opened.tokens.sign(token.serial, signature_certificate(token).cka_id, b"x")
@@ -126,6 +116,8 @@ def test_a_card_reset_by_another_program_wants_the_code_again(desk: Open, pcscd:
         state = opened.card.ask("state")
         assert refused.value.code is Code.CPX_SESSION_LOST
         assert (state["asked"], state["signed"], state["verified"]) == (1, 0, False)
+        opened.tokens.login(token.serial, typed("1234"))
+        assert len(opened.tokens.sign(token.serial, signature_certificate(token).cka_id, b"x")) == 256
 
 
 def test_opensc_leaves_the_vitale_in_the_other_reader_alone(desk: Open, pcscd: Pcscd) -> None:
@@ -137,16 +129,28 @@ def test_opensc_leaves_the_vitale_in_the_other_reader_alone(desk: Open, pcscd: P
         assert vitale.counts()["apdus"] == 0
 
 
-def test_a_module_that_is_none_says_so(tmp_path: Path) -> None:
-    module = tmp_path / "libcps3_pkcs11_lux.so"
-    module.write_bytes(b"not a library")
-    tokens = TokenWorker(module)
+def test_asking_the_module_what_it_is_never_needs_the_code(desk: Open, pcscd: Pcscd) -> None:
+    """As it starts, OpenSC reads the CPx that is there (46 commands); no VERIFY, and nothing to the Vitale."""
+    with CardProcess("tests.cards.vitale", pcscd.port_of("Vitale")) as vitale, desk() as opened:
+        vitale.insert()
+        opened.tokens.module()
+        started = opened.card.counts()["apdus"]
+        opened.tokens.module()
 
-    with pytest.raises(AgentError) as refused:
-        tokens.look()
-    tokens.close()
+        assert opened.card.counts()["apdus"] == started
+        assert (opened.card.ask("state")["asked"], vitale.counts()["apdus"]) == (0, 0)
 
-    assert refused.value.code is Code.MODULE_FAILED
+
+def test_a_cps4_is_seen_in_its_reader_and_its_module_is_said_to_be_too_old(desk: Open, pcscd: Pcscd) -> None:
+    """OpenSC has no driver for it: it shows no token, which alone would read as "no card"."""
+    with desk("--cps4-atr") as opened:
+        (seen,) = [seen for seen in PcscReaders().seen() if seen.reader == pcscd.reader("CPS")]
+
+        assert opened.tokens.look() == []
+        assert seen.card is not None and seen.card.kind is CardKind.CPX
+        with pytest.raises(AgentError) as refused:
+            check_known(opened.tokens.module(), seen.card.atr)
+        assert refused.value.code is Code.MODULE_TOO_OLD
 
 
 def wait_for(condition: Callable[[], bool]) -> bool:

@@ -7,19 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import AgentError, Code
-from agent.model import CpxKind, Environment, PinState
+from agent.model import CardKind, CpxKind, Environment, PinState
+from agent.readers.kinds import kind_of
 from agent.signing.cpx import (
     CardFacts,
     activities,
     card_facts,
+    check_known,
     check_usable,
     signature_certificate,
     speciality_of,
     status,
 )
 from agent.signing.fake_token import SimulatedCard
-from agent.signing.ports import CertificateObject, TokenSeen
-from agent.simulator.pki import Issued, Person, Practice, Role, issue_card_certificate, protected_objects
+from agent.signing.ports import CertificateObject, ModuleFacts, TokenSeen
+from agent.simulator.pki import Issued, Person, Practice, Role, issue_card_certificate, make_ca, protected_objects
 
 NOW = datetime.now(UTC)
 NURSE = Person(
@@ -111,6 +113,13 @@ def test_the_card_type_gives_the_name_qualifier(ca: Issued, number: int | None, 
     assert (kind, qualifier) == (facts.kind, facts.name_qualifier)
 
 
+def test_a_named_person_numbered_by_an_establishment_is_nominative(ca: Issued) -> None:
+    """Table G08: a CN of an establishment's number, a slash and a register number may be anybody's."""
+    named = Person(national_id="3990000017/000000022", speciality=None)
+
+    assert card_facts(issue_card_certificate(ca, named, kind=2).der).nominative
+
+
 def test_a_non_nominative_card_is_refused(ca: Issued) -> None:
     facts = card_facts(issue_card_certificate(ca, NON_NOMINATIVE, kind=2).der)
 
@@ -146,6 +155,17 @@ def test_an_expired_card_is_refused_from_the_next_second_on(doctor: Issued) -> N
 
     assert refusal(facts, Environment.TEST, facts.not_after) is None
     assert refusal(facts, Environment.TEST, facts.not_after + timedelta(seconds=1)) is Code.CPX_EXPIRED
+
+
+def test_an_expired_card_of_the_former_authority_is_said_to_be_one() -> None:
+    """Issuer "TEST CLASSE-1"; today's is "AC IGC-SANTE FORT PERSONNES"."""
+    former = card_facts(issue_card_certificate(make_ca("TEST CLASSE-1"), Person()).der)
+    present = card_facts(issue_card_certificate(make_ca("TEST AC IGC-SANTE FORT PERSONNES"), Person()).der)
+
+    for facts, issuer in ((former, "IGC-CPS"), (present, None)):
+        with pytest.raises(AgentError) as refused:
+            check_usable(facts, environment=Environment.TEST, now=facts.not_after + timedelta(days=1))
+        assert refused.value.facts.get("issuer") == issuer
 
 
 def test_facts_do_not_print(doctor: Issued) -> None:
@@ -234,6 +254,48 @@ def test_a_damaged_certificate_is_a_card_or_a_code(doctor: Issued, position: int
     damaged[position % len(damaged)] = byte
 
     assert outcome(bytes(damaged)) in ("card", Code.CPX_NO_SIGNATURE)
+
+
+def test_a_card_held_against_the_reader_shows_a_technical_certificate_alone(ca: Issued) -> None:
+    technical = issue_card_certificate(ca, NON_NOMINATIVE, Role.AUTHENTICATION).der
+    codes = []
+    for label in ("Certificat Technique CPS", ""):
+        with pytest.raises(AgentError) as refused:
+            signature_certificate(token(CertificateObject(label, b"\x03", technical)))
+        codes.append(refused.value.code)
+
+    assert codes == [Code.CPX_CONTACTLESS, Code.CPX_NO_SIGNATURE]
+
+
+CPS3 = "3BAC00402A001225006480000310009000"
+CPS4 = (
+    "3B9B188001001225006480040100009044",
+    "3B9B188001001225006480000401009044",
+    "3BDC18FF00001225006480000401009000",
+)
+CPS2TER = "3BAC00402A001225006480820212009000"
+
+
+def why(name: str, version: str, atr: str) -> Code | None:
+    try:
+        check_known(ModuleFacts("/usr/lib/module.so", name, version, signs_cps3=True), atr)
+    except AgentError as error:
+        return error.code
+    return None
+
+
+@pytest.mark.parametrize("atr", CPS4)
+def test_a_cps4_wants_the_cryptolib_5_2(atr: str) -> None:
+    """Its cps3pkcs11ver.h: library 3.00 brought the CPS4. OpenSC has no driver for it. Others may know it."""
+    assert kind_of(bytes.fromhex(atr)) is CardKind.CPX
+    assert why("Cryptolib CPS", "2.13", atr) is why("OpenSC", "0.26", atr) is Code.MODULE_TOO_OLD
+    assert why("Cryptolib CPS", "3.0", atr) is why("Cryptolib CPS", "3.4", atr) is None
+    assert why("Implementation of PKCS11", "2.6", atr) is None
+
+
+def test_no_module_is_too_old_for_a_cps3_and_none_signs_with_a_cps2ter() -> None:
+    assert {why(name, "1.20", CPS3) for name in ("Cryptolib CPS", "OpenSC")} == {None}
+    assert {why(name, "3.4", CPS2TER) for name in ("Cryptolib CPS", "OpenSC")} == {Code.CPX_NO_SIGNATURE}
 
 
 def test_the_other_key_pair_is_for_authentication(ca: Issued) -> None:

@@ -1,10 +1,10 @@
-"""What every token does behind the port: the simulator's, SoftHSM2, and a virtual CPS3 behind OpenSC.
+"""What every token does behind the port: the simulator's, SoftHSM2 as CPS3 and CPS4, a virtual CPS3 behind OpenSC.
 
 Each is driven through the worker process, as in the product.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from agent.signing.cpx import activities, card_facts, signature_certificate, spe
 from agent.signing.fake_token import SimulatedCard, card_file
 from agent.signing.ports import TokenSeen
 from agent.signing.worker import TokenWorker
-from tests.parts.softhsm import SoftHsm
+from tests.parts.softhsm import CPS4_TAILS, SoftHsm
 from tests.signing.conftest import Desk, typed, typed_into
 
 
@@ -37,12 +37,26 @@ def hsm(softhsm: SoftHsm) -> Iterator[TokenWorker]:
 
 
 @pytest.fixture
+def hsm_cps4(softhsm_cps4: SoftHsm) -> Iterator[TokenWorker]:
+    tokens = TokenWorker(softhsm_cps4.module, environment=softhsm_cps4.environment)
+    yield tokens
+    tokens.close()
+
+
+@pytest.fixture
+def asking(softhsm_each_time: SoftHsm) -> Iterator[TokenWorker]:
+    tokens = TokenWorker(softhsm_each_time.module, environment=softhsm_each_time.environment)
+    yield tokens
+    tokens.close()
+
+
+@pytest.fixture
 def cps3(desk: Callable[..., AbstractContextManager[Desk]]) -> Iterator[TokenWorker]:
     with desk("--relaxed") as opened:
         yield opened.tokens
 
 
-@pytest.fixture(params=["simulated", "hsm", "cps3"])
+@pytest.fixture(params=["simulated", "hsm", "hsm_cps4", "cps3"])
 def tokens(request: pytest.FixtureRequest) -> TokenWorker:
     worker = request.getfixturevalue(request.param)
     assert isinstance(worker, TokenWorker)
@@ -76,6 +90,14 @@ def test_the_holder_is_known_before_the_code(tokens: TokenWorker) -> None:
     assert speciality_of(token.data) == "SM26"
     assert activities(token.data) == []
     assert token.label == token.label.strip(" \0") and token.serial == token.serial.strip(" \0")
+
+
+def test_the_module_says_its_name_and_version_without_a_card(tokens: TokenWorker) -> None:
+    module = tokens.module()
+
+    assert module.name in ("Simulateur", "Implementation of PKCS11", "OpenSC")
+    assert Path(module.path).is_absolute() and module.version[0].isdigit()
+    assert module.signs_cps3  # the simulator, or the choice of whoever configured it
 
 
 def test_the_right_code_opens_keys_and_activities(tokens: TokenWorker) -> None:
@@ -137,6 +159,61 @@ def test_a_code_for_another_card_costs_nothing(tokens: TokenWorker) -> None:
 
     assert code_of(lambda: tokens.login("no such card", typed("0000"))) is Code.CPX_ABSENT
     assert only(tokens).pin_state is before
+
+
+def test_a_cps4_shape_is_told_by_its_labels_not_by_its_ids(hsm_cps4: TokenWorker) -> None:
+    """CKA_IDs end with 10 and 20 there, with 01 and 02 on a CPS3; its CPS2TER objects are not activities of ours."""
+    token = hsm_cps4.login(only(hsm_cps4).serial, typed("1234"))
+
+    assert signature_certificate(token).cka_id.endswith(CPS4_TAILS[0])
+    assert [a.id for a in activities(token.data)] == ["01", "02"]
+
+
+def test_a_key_that_asks_each_time_is_known_once_logged_in(asking: TokenWorker, hsm: TokenWorker) -> None:
+    """CKA_ALWAYS_AUTHENTICATE; before the login private keys do not appear."""
+    before = only(asking)
+    token = asking.login(before.serial, typed("1234"))
+    other = hsm.login(only(hsm).serial, typed("1234"))
+
+    assert before.asks_each_time == other.asks_each_time == ()
+    assert signature_certificate(token).cka_id in token.asks_each_time
+    assert only(asking).asks_each_time == token.asks_each_time
+
+
+def test_a_key_that_asks_each_time_signs_once_for_each_code(asking: TokenWorker) -> None:
+    token = asking.login(only(asking).serial, typed("1234"))
+    cka_id = signature_certificate(token).cka_id
+
+    first = asking.sign(token.serial, cka_id, b"one", typed("1234"))
+    without = code_of(lambda: asking.sign(token.serial, cka_id, b"two"))
+    second = asking.sign(token.serial, cka_id, b"three", typed("1234"))
+
+    assert verifies(token, first, b"one") and verifies(token, second, b"three")
+    assert without is Code.CPX_SESSION_LOST  # the person must be asked
+
+
+def test_a_wrong_code_for_a_signature_is_said_and_ends_the_session(asking: TokenWorker) -> None:
+    token = asking.login(only(asking).serial, typed("1234"))
+    cka_id = signature_certificate(token).cka_id
+
+    with pytest.raises(AgentError) as refused:
+        asking.sign(token.serial, cka_id, b"x", typed("0000"))
+
+    assert (refused.value.code, refused.value.facts) == (Code.PIN_WRONG, {"pinState": PinState.LOW})
+    assert not only(asking).logged_in
+    assert code_of(lambda: asking.sign(token.serial, cka_id, b"x", typed("1234"))) is Code.CPX_SESSION_LOST
+
+
+def test_the_code_of_a_signature_is_zeroes_afterwards(asking: TokenWorker, simulated: TokenWorker) -> None:
+    codes = []
+    for tokens in (asking, simulated):
+        token = tokens.login(only(tokens).serial, typed("1234"))
+        for serial, code in ((token.serial, b"1234"), ("no such card", b"1234"), (token.serial, b"0000")):
+            codes.append(bytearray(code))
+            with suppress(AgentError):
+                tokens.sign(serial, signature_certificate(token).cka_id, b"x", typed_into(codes[-1]))
+
+    assert {bytes(code) for code in codes} == {bytes(4)}
 
 
 def test_an_unknown_key_is_said_and_the_session_goes_on(tokens: TokenWorker) -> None:
