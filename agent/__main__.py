@@ -18,6 +18,10 @@ def main() -> int:
         return command_line(sys.argv[1:])
     if sys.argv[2] == "pin":
         from agent.tray.dialogs.pin import child_main
+    elif sys.argv[2] == "activity":
+        from agent.tray.dialogs.activity import child_main
+    elif sys.argv[2] == "apilec":
+        from agent.readers.apilec import child_main
     else:
         from agent.signing.worker import child_main
     return child_main()

@@ -29,6 +29,7 @@ _PREFIXES = {  # mean nothing to INSi; they are for who reads the frames
     "ctxlps": "urn:siram:lps:ctxlps",
 }
 _DSIG = "{http://www.w3.org/2000/09/xmldsig#}"
+_SECURITY = f"{{{_PREFIXES['wsse']}}}Security"
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Envelope:
     action: str
     message_id: str
     body: bytes = field(repr=False)
+    vitale_assertion: bool = False  # the last one in Security is not the professional's
 
     @property
     def sha256(self) -> str:
@@ -72,9 +74,15 @@ class Envelope:
     def without_secrets(self) -> bytes:
         """For storage: the assertion's signature and certificate replaced by the digest of what they encode.
 
-        A signed assertion is a bearer secret: nothing binds it to its message.
+        A signed assertion is a bearer secret: nothing binds it to its message. How a Vitale assertion is
+        signed is not public: its own digest stays, and nothing else.
         """
         root = etree.fromstring(self.body)
+        if self.vitale_assertion:
+            last = root.find(f".//{_SECURITY}")[-1]
+            digest = hashlib.sha256(etree.tostring(last, method="c14n", exclusive=True, with_tail=False)).hexdigest()
+            last.clear()
+            last.text = f"sha256:{digest}"
         for element in root.iter(f"{_DSIG}SignatureValue", f"{_DSIG}X509Certificate"):
             element.text = "sha256:" + hashlib.sha256(base64.b64decode(element.text or "")).hexdigest()
         stored: bytes = etree.tostring(root, encoding="UTF-8", xml_declaration=True)
@@ -90,18 +98,21 @@ def build(
     ids: Ids,
     at: datetime,
     rank_format: str = "1",
+    vitale_assertion: Any | None = None,
 ) -> Envelope:
     """The message for this query.
 
     `emitter`: NameID of the assertion, or OU of the organisation's certificate. `assertion`: the signed
     lxml element, copied as it is; None in organisation mode. `at`: aware, UTC. `rank_format`: "1" or "01".
+    `vitale_assertion`: put behind it, the same way.
     """
+    assertions = [element for element in (assertion, vitale_assertion) if element is not None]
     wire = WIRE[query.operation]
     about = {"Temps": rfc3339(at), "Emetteur": emitter}
     headers = {
         "MessageID": ids.message_id,
         "Action": wire.action,
-        "Security": None if assertion is None else {"_value_1": assertion},
+        "Security": {"_value_1": assertions} if assertions else None,
         "ContexteBAM": {"Nature": "CTXBAM", "Version": "01_02", "Id": ids.bam, **about, "COUVERTURE": _cover(query)},
         "ContexteLPS": {
             "Nature": "CTXLPS",
@@ -119,7 +130,7 @@ def build(
     # Straight from the operation: zeep 4.3's create_message wants a client, hence a network transport.
     message = _binding().get(wire.name).create(**_content(query, rank_format), _soapheaders=headers).content
     body = etree.tostring(message, encoding="UTF-8", xml_declaration=True)
-    return Envelope(query.operation, wire.action, ids.message_id, body)
+    return Envelope(query.operation, wire.action, ids.message_id, body, vitale_assertion is not None)
 
 
 def load() -> None:

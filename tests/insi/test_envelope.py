@@ -26,8 +26,24 @@ CARD = VitaleQuery("2841276451089", "2015-02-01", 2)
 WHOLE_CARD = VitaleQuery("2841276451089", "2015-02-01", 2, birth_name="DURAND", certified_nir="2150276451002")
 
 
-def message(query: Query, *, signed: Any | None = None, rank_format: str = "1") -> Envelope:
-    return build(query, lps=LPS, emitter="899900000017", assertion=signed, ids=IDS, at=AT, rank_format=rank_format)
+INVENTED = (
+    b'<v:Assertion xmlns:v="urn:oasis:names:tc:SAML:2.0:assertion" ID="_v"><v:Issuer>carte</v:Issuer></v:Assertion>'
+)
+
+
+def message(
+    query: Query, *, signed: Any | None = None, rank_format: str = "1", vitale_assertion: Any | None = None
+) -> Envelope:
+    return build(
+        query,
+        lps=LPS,
+        emitter="899900000017",
+        assertion=signed,
+        ids=IDS,
+        at=AT,
+        rank_format=rank_format,
+        vitale_assertion=vitale_assertion,
+    )
 
 
 def lines(written: Envelope) -> list[str]:
@@ -147,6 +163,32 @@ def test_a_stored_message_holds_the_digests_of_its_secrets(world: World) -> None
     assert f">sha256:{hashlib.sha256(b64decode(value)).hexdigest()}<".encode() in stored
     assert f">sha256:{hashlib.sha256(world.card.der).hexdigest()}<".encode() in stored
     assert message(TRAITS).without_secrets() == message(TRAITS).body
+
+
+def test_a_vitale_assertion_follows_byte_for_byte_and_changes_nothing_else(world: World) -> None:
+    signed = assertion(world.card)
+
+    plain = message(CARD, signed=signed).body
+    both = message(CARD, signed=signed, vitale_assertion=etree.fromstring(INVENTED)).body
+    alone = message(CARD, vitale_assertion=etree.fromstring(INVENTED)).body
+
+    before, _, after = both.partition(INVENTED)
+    assert etree.tostring(signed, encoding="UTF-8") in before
+    assert before + after == plain
+    assert b"Security>" + INVENTED + b"</" in alone
+
+
+@pytest.mark.parametrize("with_professionals", [True, False])
+def test_of_a_vitale_assertion_only_the_digest_is_stored(world: World, with_professionals: bool) -> None:
+    signed = assertion(world.card) if with_professionals else None
+    sent = message(CARD, signed=signed, vitale_assertion=etree.fromstring(INVENTED))
+
+    stored = sent.without_secrets()
+
+    assert b">carte<" in sent.body
+    assert b">carte<" not in stored
+    assert stored.count(b"sha256:" + hashlib.sha256(INVENTED).hexdigest().encode()) == 1
+    assert (b"SignatureValue>sha256:" in stored) is with_professionals
 
 
 def test_the_digest_is_that_of_the_bytes_sent() -> None:
