@@ -8,17 +8,17 @@ from typing import Any
 
 from agent.child import Child
 from agent.errors import AgentError, Code
-from agent.model import PinState
+from agent.model import Activity, PinState
 from agent.pin import Pin, wipe
 
 EXPIRES_S = 120
 
 _REFUSALS = {
-    "cancelled": Code.PIN_CANCELLED,
     "expired": Code.QUESTION_EXPIRED,
-    "locked": Code.PIN_LOCKED,
     "unavailable": Code.PROMPT_UNAVAILABLE,
 }
+_PIN_REFUSALS = _REFUSALS | {"cancelled": Code.PIN_CANCELLED, "locked": Code.PIN_LOCKED}
+_ACTIVITY_REFUSALS = _REFUSALS | {"cancelled": Code.ACTIVITY_NEEDED}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class PinQuestion:
         return "PinQuestion(…)"
 
     def frame(self, *, simulated: bool) -> dict[str, Any]:
-        """As `agent.tray.dialogs.pin` receives it."""
+        """As `agent.tray.dialogs.words.pin_page` receives it."""
         return {
             "origin": self.origin,
             "software": self.software,
@@ -55,6 +55,37 @@ class PinQuestion:
             "maxDigits": self.max_digits,
             "language": self.language,
             "previousError": self.previous_error,
+            "expiresInS": self.expires_s,
+            "simulatedAnswer": simulated,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivityQuestion:
+    """For which of their activities a professional is asking. The window shows all of it."""
+
+    origin: str
+    software: str  # name of the software configured for this origin
+    operation: str  # in the words of the person
+    holder: str  # name of the professional
+    activities: tuple[Activity, ...]
+    unknown: str | None = None  # the configured activity, when the card does not have it
+    language: str = "fr"
+    expires_s: float = EXPIRES_S
+
+    def __repr__(self) -> str:
+        return "ActivityQuestion(…)"
+
+    def frame(self, *, simulated: bool) -> dict[str, Any]:
+        """As `agent.tray.dialogs.words.activity_page` receives it."""
+        return {
+            "origin": self.origin,
+            "software": self.software,
+            "operation": self.operation,
+            "holder": self.holder,
+            "activities": [[one.id, one.label, one.structure_id or "", one.sector] for one in self.activities],
+            "unknown": self.unknown,
+            "language": self.language,
             "expiresInS": self.expires_s,
             "simulatedAnswer": simulated,
         }
@@ -84,10 +115,20 @@ class Person:
                 return Pin(code)
             case "pinPad":
                 return None
-            case str(refusal) if refusal in _REFUSALS:
-                raise AgentError(_REFUSALS[refusal], answer.get("why", ""))
-            case other:
-                raise AgentError(Code.DEVICE_CRASHED, f"the window answered {other!r}")
+        raise _refusal(answer, _PIN_REFUSALS)
+
+    async def ask_activity(self, question: ActivityQuestion) -> str:
+        """The id of the activity chosen, one of the question's.
+
+        Cancelling as for the code. Raises activity.needed for someone who does not choose, question.expired,
+        prompt.unavailable, device.crashed.
+        """
+        async with self._screen:
+            answer, chosen = await self._converse("activity", question.frame(simulated=self._simulated))
+        activity = chosen.decode(errors="replace")
+        if answer.get("answer") == "chosen" and activity in [one.id for one in question.activities]:
+            return activity
+        raise _refusal(answer, _ACTIVITY_REFUSALS)
 
     async def _converse(self, window: str, question: dict[str, Any]) -> tuple[dict[str, Any], bytearray]:
         """Show a window in its own process and wait, in its own thread, until it has answered and ended."""
@@ -123,3 +164,11 @@ class Person:
         if isinstance(outcome, AgentError):
             raise outcome
         return outcome
+
+
+def _refusal(answer: dict[str, Any], refusals: dict[str, Code]) -> AgentError:
+    """What the window answered when it was not what was asked for."""
+    name = answer.get("answer")
+    if name in refusals:
+        return AgentError(refusals[name], answer.get("why", ""))
+    return AgentError(Code.DEVICE_CRASHED, f"the window answered {name!r}")

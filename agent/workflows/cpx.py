@@ -2,32 +2,39 @@
 
 The session belongs to the origin for which the person typed the code: another origin's first use
 asks the person again, naming that origin. The code itself is never kept.
+
+Two turns. `cpx_turn` is an operation's, with all its questions and attempts. `token_turn` is held for
+a look, a login, a signature or the end of a session: a logout and the reset that follows it never meet
+somebody else's login.
 """
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 from agent.errors import AgentError, Code
-from agent.model import CardKind, CpxStatus, PinState
+from agent.model import CardKind, CpxStatus, PinState, ReaderSeen
 from agent.pin import Pin
 from agent.protocol.messages import CpxStatusParams, CpxUnlockParams
 from agent.signing import cpx
 from agent.signing.cpx import CardFacts
-from agent.signing.ports import CertificateObject, TokenSeen
+from agent.signing.ports import CertificateObject, ModuleFacts, TokenSeen
 from agent.tray.bridge import PinQuestion
 from agent.workflows.desk import CARD_QUEUE_S, Asker, CardSession, Desk
-from agent.workflows.vitale import wait_for_change
+from agent.workflows.vitale import has_card, wait_for_change
 
-REMOVAL_SEEN_S = 2
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# after these nobody knows what the session still is
-_GONE = {
+REMOVAL_SEEN_S = 2
+RESET_S = 15  # a reader waits 5 s for another program's transaction, twice at most
+
+# After these nobody knows what the session still is.
+_UNSURE = {
     Code.CPX_SESSION_LOST,
     Code.CARD_REMOVED,
     Code.CPX_ABSENT,
@@ -35,6 +42,7 @@ _GONE = {
     Code.DEVICE_TIMEOUT,
     Code.TOKEN_UNKNOWN,
 }
+_ENDING = _UNSURE | {Code.PIN_WRONG, Code.PIN_LOCKED}  # a wrong code at a signature ends the session too
 
 
 @dataclass(frozen=True)
@@ -44,14 +52,19 @@ class Unlocked:
     token: TokenSeen
     certificate: CertificateObject
     facts: CardFacts
+    asker: Asker
+    purpose: str
 
 
 async def status(desk: Desk, asker: Asker, params: CpxStatusParams) -> CpxStatus:
-    """The professional card, without its code; with `wait`, wait for one that many seconds."""
+    """The professional card, without its code; with `wait`, wait for one that many seconds.
+
+    Raises cpx.several, device.busy {origin, since} behind a login on a pin-pad, module.*.
+    """
     deadline = asyncio.get_running_loop().time() + (params.wait or 0)
     while True:
         mark = desk.seen
-        token = await _token(desk)
+        token = await _token(desk, asker)
         left = deadline - asyncio.get_running_loop().time()
         if token is not None or left <= 0:
             return _status(desk, asker, token)
@@ -73,6 +86,9 @@ async def lock(desk: Desk, asker: Asker, _params: CpxUnlockParams) -> CpxStatus:
     return await status(desk, asker, CpxStatusParams())
 
 
+# ---------------------------------------------------------------- the session
+
+
 @asynccontextmanager
 async def unlocked(
     desk: Desk,
@@ -80,44 +96,44 @@ async def unlocked(
     *,
     purpose: str,
     reason: str | None = None,
-    check: Callable[[Desk, CardFacts], None] = lambda _desk, _facts: None,
+    signs: bool = False,
+    check: Callable[[CardFacts, TokenSeen], None] = lambda _facts, _token: None,
 ) -> AsyncIterator[Unlocked]:
     """Hold the card with a session of this origin open; what the settings say is kept stays open afterwards.
 
-    `check` may refuse the card before the code is asked.
+    `signs`: for a signature, which some modules cannot make. `check` may refuse the card before the code is asked.
 
-    Raises cpx.absent, cpx.several, cpx.notNominative, cpx.environment, cpx.expired, cpx.noSignature (all
-    before the question), pin.*, question.expired, prompt.unavailable, device.busy, module.*.
+    Raises cpx.absent, cpx.several, cpx.contactless, cpx.notNominative, cpx.environment, cpx.expired,
+    cpx.noSignature, module.tooOld, module.cannotSign, pin.locked (all before the question), pin.*, question.expired,
+    prompt.unavailable, cpx.sessionLost, device.busy, module.*.
     """
     async with desk.cpx_turn.taken_by(asker.origin, wait_s=desk.card_queue_s):
         try:
             token = await _inserted(desk, asker)
-            certificate = cpx.signature_certificate(token)
+            certificate = _signature_certificate(desk, token)
             facts = cpx.card_facts(certificate.der, token.data)
             desk.card_not_after = facts.not_after
             cpx.check_usable(facts, environment=desk.environment, now=desk.now())
-            check(desk, facts)
+            check(facts, token)
+            if signs:
+                await _check_module(desk, asker)
             if not _is_own(desk, asker, token):
                 token = await _open(desk, asker, token, facts, purpose, reason)
-            assert desk.session is not None
+            if desk.session is None:
+                raise AgentError(Code.CPX_SESSION_LOST, "ended as soon as it was opened")
             desk.session.used_at = desk.now()
-            yield Unlocked(token, certificate, facts)
-        except AgentError as error:
-            if error.code in _GONE and desk.session is not None:
-                await end_session(desk)
-            raise
+            yield Unlocked(token, certificate, facts, asker, purpose)
         finally:
             if desk.settings().cpx.keep == "call" and desk.session is not None:
                 await end_session(desk)
 
 
-async def end_session(desk: Desk, *, wait_s: float = CARD_QUEUE_S) -> None:
-    """Log out and forget the session. Never fails."""
-    had, desk.session = desk.session, None
-    with contextlib.suppress(AgentError):
-        await _on_token(desk, lambda: desk.tokens().logout(), wait_s=wait_s)
-    if had is not None:
-        desk.changed()
+async def end_session(desk: Desk, only: CardSession | None = None, *, card_left: bool = False) -> None:
+    """Log out, reset the card, forget the session; `only` that one if given. Never fails.
+
+    Goes on to its end when whoever waits for it gives up. `card_left`: there is nothing to reset.
+    """
+    await asyncio.shield(desk.finish(_end(desk, only, reset=not card_left)))
 
 
 async def end_expired_session(desk: Desk) -> float | None:
@@ -131,33 +147,109 @@ async def end_expired_session(desk: Desk) -> float | None:
         return left
     async with desk.cpx_turn.taken_by(session.owner, wait_s=None):
         if desk.session is session and desk.now() >= _ends_at(desk, session):
-            await end_session(desk)
+            await end_session(desk, session)
     return None
 
 
-async def _on_token(desk: Desk, call: Callable[[], T], *, wait_s: float = CARD_QUEUE_S) -> T:
+async def _end(desk: Desk, only: CardSession | None, *, reset: bool) -> None:
+    async with desk.token_turn.taken_by("", wait_s=None):
+        if desk.session is not None and (only is None or only is desk.session):
+            await _close(desk, desk.session.reader, reset=reset)
+
+
+async def _close(desk: Desk, reader: str | None, *, reset: bool = True) -> None:
+    """End what is open, or what a login may have left open, on the card in this reader. In the token's turn."""
+    had, desk.session = desk.session, None
+    try:
+        await _on_token(desk, lambda: desk.tokens().logout())
+    except AgentError as error:
+        log.warning("the card's module did not log out, its process is ended: %s", error)
+        desk.tokens().kill()
+    if reset and desk.settings().cpx.reset_card:
+        await _reset(desk, reader)
+    if had is not None:
+        desk.changed()
+
+
+async def _reset(desk: Desk, reader: str | None) -> None:
+    """Make the card forget the code: a logout leaves it verified, for every program (seen with two modules)."""
+
+    def reset() -> None:
+        places = _with_cpx(desk.readers.seen(), reader)
+        if len(places) == 1:
+            desk.readers.reset(places[0])
+        elif places:
+            log.warning("card not reset: it may be in %s readers", len(places))
+
+    try:
+        await desk.lanes.pcsc.run(reset, timeout_s=RESET_S, wait_s=desk.vitale.timeout_s)  # after a reading
+    except AgentError as error:
+        log.warning("card not reset: %s", error)
+
+
+@asynccontextmanager
+async def _token_turn(desk: Desk, asker: Asker, *, wait_s: float | None = None) -> AsyncIterator[None]:
+    """The token for oneself. A failure that leaves the session in doubt ends it.
+
+    Raises device.busy {origin, since} after `wait_s`, by default what a card operation waits.
+    """
+    session = desk.session
+    try:
+        async with desk.token_turn.taken_by(asker.origin, wait_s=desk.card_queue_s if wait_s is None else wait_s):
+            session = desk.session
+            yield
+    except AgentError as error:
+        if error.code in _ENDING and session is not None:
+            await end_session(desk, session)
+        raise
+
+
+async def _on_token(desk: Desk, call: Callable[[], T]) -> T:
     tokens = desk.tokens()
     return await desk.lanes.token.run(
         call,
         timeout_s=desk.settings().cpx.call_timeout_s,
-        wait_s=wait_s,
+        wait_s=CARD_QUEUE_S,
         abandoned=tokens.kill,  # kill the worker: a hung module must not hold the lane
     )
 
 
-async def sign(desk: Desk, card: Unlocked, make: Callable[[Callable[[bytes], bytes]], T]) -> T:
-    """Run `make(rsa_sign)` on the token's lane: whatever it builds is signed by this card.
+# ---------------------------------------------------------------- signing
 
-    A module says no more than "general error" when the card is pulled in mid-signature; then the readers
-    are asked whether it is still there.
+
+async def sign(desk: Desk, card: Unlocked, make: Callable[[Callable[[bytes], bytes]], T]) -> T:
+    """Run `make(rsa_sign)` on the token's lane: whatever it builds is signed by this card, once.
+
+    A key that asks each time asks the person each time. A module says no more than "general error" when the
+    card is pulled in mid-signature; then the readers are asked whether it is still there.
+    Raises cpx.sessionLost, card.removed, module.cannotSign, and the codes of a question.
     """
     serial, key = card.token.serial, card.certificate.cka_id
+    pin = await _ask_for_signature(desk, card) if key in card.token.asks_each_time else None
     try:
-        return await _on_token(desk, lambda: make(lambda data: desk.tokens().sign(serial, key, data)))
-    except AgentError as error:
-        if error.code is Code.TOKEN_UNKNOWN and await _left_within(desk, REMOVAL_SEEN_S):
-            raise AgentError(Code.CARD_REMOVED, error.detail) from None
-        raise
+        async with _token_turn(desk, card.asker, wait_s=desk.settings().cpx.call_timeout_s):
+            if desk.session is None:
+                raise AgentError(Code.CPX_SESSION_LOST)
+            try:
+                signed = await _on_token(desk, lambda: make(lambda data: desk.tokens().sign(serial, key, data, pin)))
+            except AgentError as error:
+                _remember(desk, serial, error.code)
+                if error.code is Code.TOKEN_UNKNOWN and await _left_within(desk, REMOVAL_SEEN_S):
+                    raise AgentError(Code.CARD_REMOVED, error.detail) from None
+                raise
+    finally:
+        if pin is not None:
+            pin.wipe()
+    desk.wrong_code = None
+    return signed
+
+
+async def _ask_for_signature(desk: Desk, card: Unlocked) -> Pin | None:
+    """The code for one signature; what is left of its tries is looked at each time."""
+    token = await _token(desk, card.asker)
+    if token is None or token.serial != card.token.serial or desk.session is None:
+        raise AgentError(Code.CPX_SESSION_LOST)
+    return await _ask_pin(desk, card.asker, token, card.facts, f"Signature : {card.purpose}", None)
 
 
 async def _left_within(desk: Desk, seconds: float) -> bool:
@@ -172,21 +264,24 @@ async def _left_within(desk: Desk, seconds: float) -> bool:
     return gone()
 
 
-async def _token(desk: Desk) -> TokenSeen | None:
-    """The one CPx inserted. Raises cpx.several."""
-    tokens = [token for token in await _on_token(desk, lambda: _look(desk)) if token.certificates]
+# ---------------------------------------------------------------- the card
+
+
+async def _token(desk: Desk, asker: Asker) -> TokenSeen | None:
+    """The one CPx inserted. A session that its token no longer has is ended. Raises cpx.several."""
+    async with _token_turn(desk, asker):
+        seen = await _on_token(desk, lambda: _look(desk))
+        session = desk.session
+    if session is not None:
+        there = [token for token in seen if token.serial == session.serial]
+        if not any(token.logged_in for token in there):  # a worker restarted, a foreign reset, another card
+            await end_session(desk, session, card_left=not there)
+    tokens = [token for token in seen if token.certificates]
+    if len(tokens) > 1:  # one that lies on the contactless part of a reader is not in the way
+        tokens = [token for token in tokens if not _is_contactless(desk, token)]
     if len(tokens) > 1:
         raise AgentError(Code.CPX_SEVERAL)
     return tokens[0] if tokens else None
-
-
-async def _inserted(desk: Desk, asker: Asker) -> TokenSeen:
-    """The one CPx inserted. Raises cpx.absent, cpx.several."""
-    token = await _token(desk)
-    if token is None:
-        await asker.progress("cpx.absent", "card.cpx")
-        raise AgentError(Code.CPX_ABSENT)
-    return token
 
 
 def _look(desk: Desk) -> list[TokenSeen]:
@@ -196,32 +291,84 @@ def _look(desk: Desk) -> list[TokenSeen]:
     return desk.tokens().look()
 
 
+async def _inserted(desk: Desk, asker: Asker) -> TokenSeen:
+    """The one CPx inserted. Raises cpx.absent, cpx.several, cpx.contactless, module.tooOld, cpx.noSignature."""
+    token = await _token(desk, asker)
+    if token is not None:
+        return token
+    await asker.progress("cpx.absent", "card.cpx")
+    for one in desk.seen or []:
+        if one.card and one.card.kind is CardKind.CPX:
+            cpx.check_known(await _module(desk, asker), one.card.atr)
+    raise AgentError(Code.CPX_CONTACTLESS if has_card(desk, CardKind.CPX_CONTACTLESS) else Code.CPX_ABSENT)
+
+
+def _signature_certificate(desk: Desk, token: TokenSeen) -> CertificateObject:
+    """Raises cpx.noSignature, cpx.contactless."""
+    try:
+        return cpx.signature_certificate(token)
+    except AgentError as error:
+        if _is_contactless(desk, token):
+            raise AgentError(Code.CPX_CONTACTLESS, error.detail) from None
+        raise
+
+
+async def _module(desk: Desk, asker: Asker) -> ModuleFacts:
+    async with _token_turn(desk, asker):
+        return await _on_token(desk, lambda: desk.tokens().module())
+
+
+async def _check_module(desk: Desk, asker: Asker) -> None:
+    """Raises module.cannotSign (fact module) for a module that only reads."""
+    module = await _module(desk, asker)
+    if not module.signs_cps3:
+        raise AgentError(Code.MODULE_CANNOT_SIGN, f"{module.name} {module.version} only reads", module=module.name)
+
+
+# ---------------------------------------------------------------- the code
+
+
 async def _open(
     desk: Desk, asker: Asker, token: TokenSeen, facts: CardFacts, purpose: str, reason: str | None
 ) -> TokenSeen:
-    if desk.session is not None or token.logged_in:
+    """Ask the person and log in, whoever had a session before."""
+    if desk.session is not None:
         await end_session(desk)
-    if token.pin_state is PinState.LOCKED:
-        raise AgentError(Code.PIN_LOCKED, pinState=PinState.LOCKED.value)
-    await asker.progress("cpx.pin", "pin")
     pin = await _ask_pin(desk, asker, token, facts, purpose, reason)
+    unwanted = asyncio.Event()
+    login = desk.finish(_login(desk, asker, token, pin, unwanted))
+    try:
+        return await asyncio.shield(login)
+    except asyncio.CancelledError:
+        unwanted.set()
+        login.add_done_callback(_heard)
+        raise
+
+
+async def _login(desk: Desk, asker: Asker, token: TokenSeen, pin: Pin | None, unwanted: asyncio.Event) -> TokenSeen:
+    """Log in and open the session. Runs to its end: a card that accepts an unwanted code is closed at once."""
+    reader = _reader_of(desk, token)
     try:
         await asker.progress("cpx.login")
-        opened = await _on_token(desk, lambda: desk.tokens().login(token.serial, pin))
-        desk.wrong_code = None
-    except AgentError as error:
-        if error.code is Code.PIN_WRONG:
-            desk.wrong_code = token.serial
-        raise
-    except asyncio.CancelledError:
-        # The card may still accept the code: a session that nobody owns is closed as soon as it is there.
-        desk.finish(end_session(desk, wait_s=desk.settings().cpx.call_timeout_s))
-        raise
+        async with _token_turn(desk, asker, wait_s=desk.settings().cpx.call_timeout_s):
+            if unwanted.is_set():
+                raise AgentError(Code.OPERATION_CANCELLED)
+            try:
+                opened = await _on_token(desk, lambda: desk.tokens().login(token.serial, pin))
+            except AgentError as error:
+                _remember(desk, token.serial, error.code)
+                if error.code in _UNSURE:  # the card may have accepted it all the same
+                    await _close(desk, reader)
+                raise
+            desk.wrong_code = None
+            if unwanted.is_set():
+                await _close(desk, reader)
+                raise AgentError(Code.OPERATION_CANCELLED)
+            now = desk.now()
+            desk.session = CardSession(asker.origin, token.serial, reader, now, now)
     finally:
         if pin is not None:
             pin.wipe()
-    now = desk.now()
-    desk.session = CardSession(asker.origin, token.serial, token.reader, now, now)
     desk.changed()
     return opened
 
@@ -229,7 +376,13 @@ async def _open(
 async def _ask_pin(
     desk: Desk, asker: Asker, token: TokenSeen, facts: CardFacts, purpose: str, reason: str | None
 ) -> Pin | None:
-    """The code, of a form that costs no try for nothing; None when it is typed on the reader. Raises pin.format."""
+    """The code, of a form that costs no try for nothing; None when it is typed on the reader.
+
+    Raises pin.locked without asking, pin.format, and the codes of a question.
+    """
+    if token.pin_state is PinState.LOCKED:
+        raise AgentError(Code.PIN_LOCKED, pinState=PinState.LOCKED.value)
+    await asker.progress("cpx.pin", "pin")
     settings = desk.settings()
     software = settings.software_of(asker.origin)
     digits = settings.cpx.pin_min_digits, settings.cpx.pin_max_digits
@@ -252,6 +405,21 @@ async def _ask_pin(
         pin.wipe()
         raise AgentError(Code.PIN_FORMAT)
     return pin
+
+
+def _remember(desk: Desk, serial: str, code: Code) -> None:
+    """The next question says that the last code was wrong."""
+    if code is Code.PIN_WRONG:
+        desk.wrong_code = serial
+
+
+def _heard(work: "asyncio.Task[TokenSeen]") -> None:
+    """How it ends is nobody's any more."""
+    if not work.cancelled():
+        work.exception()
+
+
+# ---------------------------------------------------------------- what is known
 
 
 def _is_own(desk: Desk, asker: Asker, token: TokenSeen) -> bool:
@@ -285,9 +453,29 @@ def _status(desk: Desk, asker: Asker, token: TokenSeen | None) -> CpxStatus:
 
 def card_left(desk: Desk) -> bool:
     """Whether the watcher no longer sees a CPx in the reader of the session."""
-    if desk.session is None or desk.seen is None:
-        return desk.session is not None and desk.seen is None
-    reader = next((seen for seen in desk.seen if seen.reader == desk.session.reader), None)
-    if reader is None:  # the module names its slots otherwise: any CPx will do
-        return not any(seen.card and seen.card.kind is CardKind.CPX for seen in desk.seen)
-    return reader.card is None or reader.card.kind is not CardKind.CPX
+    return desk.session is not None and not _with_cpx(desk.seen, desk.session.reader)
+
+
+def _with_cpx(seen: Iterable[ReaderSeen] | None, reader: str | None) -> list[str]:
+    """The readers with a CPx by contact: this one, or any where None is known."""
+    return [
+        one.reader for one in seen or [] if one.card and one.card.kind is CardKind.CPX and reader in (None, one.reader)
+    ]
+
+
+def _reader_of(desk: Desk, token: TokenSeen) -> str | None:
+    """The PC/SC reader of a token, if there is one alone that it may be in."""
+    found = _with_cpx(_meant(desk, token), None)
+    return found[0] if len(found) == 1 else None
+
+
+def _is_contactless(desk: Desk, token: TokenSeen) -> bool:
+    kinds = {one.card.kind for one in _meant(desk, token) if one.card}
+    return CardKind.CPX_CONTACTLESS in kinds and CardKind.CPX not in kinds
+
+
+def _meant(desk: Desk, token: TokenSeen) -> list[ReaderSeen]:
+    """A slot's description is the PC/SC reader's name, cut at 64 bytes; any other name may mean any reader."""
+    readers, name = desk.seen or [], token.reader.rstrip("\ufffd")  # the cut may have halved a letter
+    exact = [one for one in readers if one.reader == name]
+    return exact or [one for one in readers if one.reader.startswith(name)] or readers

@@ -4,17 +4,24 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from agent.config import BillingId
 from agent.errors import AgentError, Code
 from agent.model import Activity, AuthMode, Environment
 from agent.protocol.messages import InsiParams
 from agent.signing import cpx as card_rules
+from agent.signing.cpx import CardFacts
+from agent.signing.ports import TokenSeen
+from agent.tray.bridge import ActivityQuestion
 from agent.workflows import cpx
 from agent.workflows.desk import Asker, Desk
 
 if TYPE_CHECKING:
     from agent.signing.xmlsig import SignedAssertion
+
+PURPOSE = "Rechercher l'INS d'un patient"
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,14 +50,19 @@ def choose_mode(desk: Desk, params: InsiParams) -> AuthMode:
 async def credentials(desk: Desk, asker: Asker, params: InsiParams, mode: AuthMode) -> AsyncIterator[Credentials]:
     """Hold what authenticates a call, for as long as the call lasts.
 
-    Raises the codes of `cpx.unlocked`, billingId.missing, activity.needed; certificate.*.
+    Raises the codes of `cpx.unlocked`, speciality.missing and billingId.missing before the code is asked, and
+    once more billingId.missing, activity.needed; certificate.*.
     """
     if mode is AuthMode.ORGANISATION:
         yield await _organisation(desk)
         return
-    async with cpx.unlocked(desk, asker, purpose="Rechercher l'INS d'un patient", check=_has_billing_id) as card:
-        activity = _activity(desk, card, params.activity)
+    async with cpx.unlocked(
+        desk, asker, purpose=PURPOSE, signs=True, check=partial(_check_configured, desk, params.activity)
+    ) as card:
+        activity = await _activity(desk, asker, card, params.activity)
         billing_id = _billing_id(desk, card.facts, activity)
+        if billing_id is None:
+            raise AgentError(Code.BILLING_ID_MISSING)
         yield Credentials(
             mode=mode,
             emitter=card.facts.professional.national_id,
@@ -87,10 +99,8 @@ class _Assertions:
         from agent.signing.assertion import assertion_attributes
 
         self._desk, self._card = desk, card
-        settings = desk.settings().cpx
-        profession = card.facts.professional.profession
-        speciality = card.facts.professional.speciality if profession in settings.speciality_professions else None
-        self._attributes = assertion_attributes(billing_id, activity.sector, speciality, settings.speciality_attribute)
+        name = desk.settings().cpx.speciality_attribute
+        self._attributes = assertion_attributes(billing_id, activity.sector, _speciality(desk, card.facts), name)
         self._signed: SignedAssertion | None = None
 
     async def fresh(self) -> Any:
@@ -118,29 +128,89 @@ class _Assertions:
         return xmlsig.sign(assertion, self._card.certificate.der, rsa_sign)
 
 
-def _has_billing_id(desk: Desk, facts: card_rules.CardFacts) -> None:
-    """Before the code is asked. Raises billingId.missing."""
-    if not any(row.professional == facts.professional.national_id for row in desk.settings().cpx.billing_ids):
+def _check_configured(desk: Desk, wanted: str | None, facts: CardFacts, token: TokenSeen) -> None:
+    """Before the code is asked: what no activity of this professional could do without.
+
+    Raises speciality.missing, billingId.missing.
+    """
+    _speciality(desk, facts)
+    known = card_rules.activities(token.data)  # none before the code with most modules
+    wanted = wanted or _configured_activity(desk, facts)
+    possible = [activity for activity in known if activity.id == wanted] or known
+    rows = _billing_rows(desk, facts)
+    if not rows or (possible and not any(_billing_id(desk, facts, activity) for activity in possible)):
         raise AgentError(Code.BILLING_ID_MISSING)
 
 
-def _billing_id(desk: Desk, facts: card_rules.CardFacts, activity: Activity) -> str:
-    """The identifier for this professional in this structure, else everywhere. Raises billingId.missing."""
-    rows = [row for row in desk.settings().cpx.billing_ids if row.professional == facts.professional.national_id]
-    for structure in (activity.structure_id, None):
-        for row in rows:
-            if row.structure == structure:
-                return row.value
-    raise AgentError(Code.BILLING_ID_MISSING)
+def _speciality(desk: Desk, facts: CardFacts) -> str | None:
+    """The speciality to send: a physician's, from the card, else from the settings; nobody else has one to send.
+
+    Raises speciality.missing.
+    """
+    settings, who = desk.settings().cpx, facts.professional
+    if who.profession not in settings.speciality_professions:
+        return None
+    speciality = who.speciality or settings.specialities.get(who.national_id)
+    if not speciality:
+        raise AgentError(Code.SPECIALITY_MISSING)
+    return speciality
 
 
-def _activity(desk: Desk, card: cpx.Unlocked, wanted: str | None) -> Activity:
-    """The activity named by the call, else by the configuration, else the only one. Raises activity.needed."""
+def _billing_rows(desk: Desk, facts: CardFacts) -> list[BillingId]:
+    return [row for row in desk.settings().cpx.billing_ids if row.professional == facts.professional.national_id]
+
+
+def _billing_id(desk: Desk, facts: CardFacts, activity: Activity) -> str | None:
+    """The identifier for this professional in this structure, else everywhere."""
+    rows = {row.structure: row.value for row in reversed(_billing_rows(desk, facts))}
+    return rows.get(activity.structure_id) or rows.get(None)
+
+
+def _configured_activity(desk: Desk, facts: CardFacts) -> str | None:
+    return desk.settings().cpx.activities.get(facts.professional.national_id)
+
+
+async def _activity(desk: Desk, asker: Asker, card: cpx.Unlocked, named: str | None) -> Activity:
+    """The activity named by the call, else chosen in this session, else configured, else the only one, else asked.
+
+    Raises activity.needed with the list, and with `unknown` {id, from} when the card has no such activity.
+    """
     activities = card_rules.activities(card.token.data)
-    wanted = wanted or desk.settings().cpx.activities.get(card.facts.professional.national_id)
-    if wanted is None and len(activities) == 1:
-        return activities[0]
-    for activity in activities:
-        if activity.id == wanted:
-            return activity
-    raise AgentError(Code.ACTIVITY_NEEDED, activities=activities)
+    by_id = {activity.id: activity for activity in activities}
+    chosen = desk.session.activity if desk.session else None
+    configured = _configured_activity(desk, card.facts)
+    wanted = named or chosen or configured or (next(iter(by_id)) if len(by_id) == 1 else None)
+    if wanted in by_id:
+        return by_id[wanted]
+    facts: dict[str, Any] = {"activities": activities}
+    if wanted is not None:
+        facts["unknown"] = {"id": wanted, "from": "call" if named else "configuration"}
+    if named or not activities or desk.settings().cpx.activity_question == "page":
+        raise AgentError(Code.ACTIVITY_NEEDED, **facts)
+    try:
+        answer = await _ask_activity(desk, asker, card, activities, unknown=wanted)
+    except AgentError as error:
+        if error.code is Code.ACTIVITY_NEEDED:
+            error.facts |= facts
+        raise
+    if desk.session is not None:
+        desk.session.activity = answer
+    return by_id[answer]
+
+
+async def _ask_activity(
+    desk: Desk, asker: Asker, card: cpx.Unlocked, activities: list[Activity], *, unknown: str | None
+) -> str:
+    await asker.progress("cpx.activity", "consent")
+    software = desk.settings().software_of(asker.origin)
+    return await desk.person.ask_activity(
+        ActivityQuestion(
+            origin=asker.origin,
+            software=software.name if software else "",
+            operation=PURPOSE,
+            holder=card.facts.professional.name,
+            activities=tuple(activities),
+            unknown=unknown,
+            language=desk.settings().language,
+        )
+    )

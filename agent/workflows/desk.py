@@ -14,9 +14,11 @@ from agent.journal.ports import Journal
 from agent.lane import Lane, Turn
 from agent.model import AuthMode, Environment, ReaderSeen, Right
 from agent.pin import Pin
+from agent.readers.desk import VitaleSource
 from agent.readers.ports import Readers
 from agent.signing.ports import TokenProcess
-from agent.tray.bridge import PinQuestion
+from agent.signing.vitale_assertion import VitaleAssertions
+from agent.tray.bridge import ActivityQuestion, PinQuestion
 from agent.workflows.counts import Counts
 from agent.workflows.readings import Readings
 from agent.workflows.references import References
@@ -42,6 +44,13 @@ class Person(Protocol):
         """
         ...
 
+    async def ask_activity(self, question: ActivityQuestion) -> str:
+        """The id of the activity chosen.
+
+        Raises activity.needed for someone who does not choose, question.expired, prompt.unavailable.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class Asker:
@@ -58,14 +67,15 @@ class CardSession:
 
     owner: str
     serial: str
-    reader: str
+    reader: str | None  # by its PC/SC name; None: the module names its slots otherwise
     opened_at: datetime
     used_at: datetime
+    activity: str | None = None  # the one chosen in a window
 
 
 @dataclass(frozen=True)
 class Lanes:
-    pcsc: Lane = field(default_factory=lambda: Lane("pcsc"))
+    pcsc: Lane = field(default_factory=lambda: Lane("pcsc", leaves_behind=True))
     token: Lane = field(default_factory=lambda: Lane("token"))
     network: Lane = field(default_factory=lambda: Lane("network"))
     journal: Lane = field(default_factory=lambda: Lane("journal"))
@@ -84,6 +94,7 @@ class Desk:
     environment: Environment
     instance_id: str
     readers: Readers
+    vitale: VitaleSource
     tokens: Callable[[], TokenProcess]
     teleservice: Teleservice
     load_organisation: Callable[[], "OrganisationCertificate"]  # blocks: a keyring may ask the person
@@ -94,10 +105,12 @@ class Desk:
     new_id: Callable[[], str]
     changed: Callable[[], None]  # the card session opened or closed
     account: str | None = None  # of the operating system, for the trace
+    vitale_assertions: VitaleAssertions | None = None  # no provider is shipped
     lanes: Lanes = field(default_factory=Lanes)
     card_queue_s: float = CARD_QUEUE_S  # a card operation waits so long for its turn
     vitale_turn: Turn = field(default_factory=Turn)
-    cpx_turn: Turn = field(default_factory=Turn)
+    cpx_turn: Turn = field(default_factory=Turn)  # an operation with the card, questions included
+    token_turn: Turn = field(default_factory=Turn)  # one look, login, signature or end of a session
     insi_turn: Turn = field(default_factory=Turn)
     readings: Readings = field(default_factory=Readings)
     references: References = field(default_factory=References)

@@ -136,13 +136,17 @@ def _hello(desk: Desk, asker: Asker, identity: Identity | None, challenge: str |
 
 
 def _capabilities(desk: Desk, asker: Asker) -> list[str]:
-    """The methods this origin may call now, each with its optional params as `method:param`."""
+    """The methods this origin may call now, each with its optional params as `method:param`; then what else is here."""
     rights = set(asker.rights)
     if desk.settings().profile is Profile.CONSUMER:
         rights.discard(Right.RETRIEVE)
     allowed = [method for method in METHODS.values() if method.right is None or method.right in rights]
+    here = {
+        "vitale.rank": desk.vitale.gives_rank and Right.VITALE in rights,
+        "vitale.assertion": desk.vitale_assertions is not None and Right.RETRIEVE in rights,
+    }
     return [
         name
         for method in allowed
         for name in (method.name, *(f"{method.name}:{param}" for param in method.optional_params()))
-    ]
+    ] + [name for name, so in here.items() if so]

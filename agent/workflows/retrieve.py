@@ -26,6 +26,7 @@ from agent.model import (
     AttemptTrace,
     AuthMode,
     Environment,
+    NameKind,
     Profile,
     SoftwareName,
     Trace,
@@ -43,11 +44,13 @@ from agent.workflows.searches import Search
 
 if TYPE_CHECKING:
     from agent.insi.envelope import Envelope
+    from agent.signing.vitale_assertion import VitaleAssertions
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 JOURNAL_TIMEOUT_S = 20
+ASSERTION_TIMEOUT_S = 20
 NETWORK_MARGIN_S = 10  # the transport has its own deadlines; the lane's is the net under them
 
 CUT_SHORT = "unknown"  # code of an attempt whose outcome a stop took along
@@ -66,6 +69,9 @@ class Plan(Protocol):
     async def prepare(self) -> None:
         """Called before each attempt, once the call is authenticated."""
 
+    async def vitale_assertion(self, emitter: str) -> Any | None:
+        """The second assertion of the next attempt, if it takes one."""
+
     def next(self, code_of_last: str | None) -> Query | None:
         """The next attempt after CodeCR `code_of_last` (None: the first); None when the search is over."""
 
@@ -73,10 +79,11 @@ class Plan(Protocol):
 async def with_vitale(desk: Desk, asker: Asker, params: RetrieveWithVitaleParams) -> TracedResult:
     """WS_INS1 for a holder of a reading of this origin.
 
-    Raises vitale.readingUnknown/stale/holderUnknown/rankNeeded/nirUnusable before any card or code,
-    vitale.changed just before sending, and the codes of `_retrieve`.
+    Raises vitale.assertionUnavailable/readingUnknown/stale/holderUnknown/rankNeeded/nirUnusable before any card
+    or code, vitale.changed just before sending, and the codes of `_retrieve`.
     """
     _permitted(desk, params)
+    _assertions(desk)
     return await _once(desk, asker, params, Operation.WITH_VITALE, lambda: _vitale_plan(desk, asker, params))
 
 
@@ -103,6 +110,7 @@ def _vitale_plan(desk: Desk, asker: Asker, params: RetrieveWithVitaleParams) -> 
     return _WithVitale(
         query=_vitale_query(holders[params.holder], rank, send_birth_name=desk.settings().vitale.send_birth_name),
         prepare_card=lambda: vitale.read_again(desk, asker, kept),
+        assert_card=partial(_vitale_assertion, desk, kept.reading.content.card.serial),
         card_given_names=holders[params.holder].given_names,
         rank_assumed=assumed,
         warnings=["vitale.environmentUnknown"] if kept.reading.content.card.environment == "unknown" else [],
@@ -125,6 +133,7 @@ def _traits_plan(desk: Desk, asker: Asker, params: RetrieveByTraitsParams) -> Pl
 class _WithVitale:
     query: VitaleQuery
     prepare_card: Callable[[], Awaitable[None]]
+    assert_card: Callable[[str], Awaitable[Any | None]]
     card_given_names: str | None
     rank_assumed: bool
     warnings: list[str]
@@ -132,6 +141,9 @@ class _WithVitale:
 
     async def prepare(self) -> None:
         await self.prepare_card()
+
+    async def vitale_assertion(self, emitter: str) -> Any | None:
+        return await self.assert_card(emitter)
 
     def next(self, code_of_last: str | None) -> Query | None:
         return self.query if code_of_last is None else None
@@ -148,6 +160,9 @@ class _ByTraits:
 
     async def prepare(self) -> None:
         return
+
+    async def vitale_assertion(self, emitter: str) -> Any | None:  # noqa: ARG002  (WS_INS2 knows no card)
+        return None
 
     def next(self, code_of_last: str | None) -> Query | None:
         return self.first if code_of_last is None else self.ladder.next(code_of_last)
@@ -183,6 +198,25 @@ def _permitted(desk: Desk, params: InsiParams) -> None:
         raise AgentError(Code.IDENTITY_DOUBTFUL)
     if params.identity.status == "PROV" and desk.settings().insi.provisional == "forbid":
         raise AgentError(Code.IDENTITY_PROVISIONAL)
+
+
+def _assertions(desk: Desk) -> "VitaleAssertions | None":
+    """Who makes the second assertion of WS_INS1; None where it takes none. Raises vitale.assertionUnavailable."""
+    if desk.settings().vitale.assertion == "off":
+        return None
+    if desk.vitale_assertions is None:
+        raise AgentError(Code.VITALE_ASSERTION_UNAVAILABLE)
+    return desk.vitale_assertions
+
+
+async def _vitale_assertion(desk: Desk, serial: str | None, emitter: str) -> Any | None:
+    """Asked again for each attempt: we keep none, so a card that left takes nothing along."""
+    provider = _assertions(desk)
+    if provider is None:
+        return None
+    provide = partial(provider.provide, serial=serial, emitter=emitter)
+    made = await desk.lanes.pcsc.run(provide, timeout_s=ASSERTION_TIMEOUT_S)
+    return made.element(desk.now())
 
 
 async def _once(
@@ -311,9 +345,9 @@ async def _attempt(desk: Desk, asker: Asker, params: InsiParams, plan: Plan, wat
     assert run is not None
     if watched.unwanted:
         raise AgentError(Code.OPERATION_CANCELLED)
-    await plan.prepare()
     await asker.progress("insi.signing" if run.credentials.mode is AuthMode.CPX else "insi.preparing")
     assertion = await run.credentials.assertion()
+    await plan.prepare()  # after the signature, for which the person may be asked: nothing stands before the sending
     settings = desk.settings()
     message = envelope.build(
         query,
@@ -326,6 +360,7 @@ async def _attempt(desk: Desk, asker: Asker, params: InsiParams, plan: Plan, wat
         ),
         emitter=run.credentials.emitter,
         assertion=assertion,
+        vitale_assertion=await plan.vitale_assertion(run.credentials.emitter),
         ids=envelope.Ids.fresh(),
         at=desk.now(),
         rank_format=settings.vitale.rank_format,
@@ -506,15 +541,27 @@ def _software_name(run: _Run) -> SoftwareName:
 
 
 def _vitale_query(holder: VitaleHolder, rank: int, *, send_birth_name: bool) -> VitaleQuery:
-    """What WS_INS1 is asked for this holder. Raises vitale.nirUnusable."""
-    from agent.insi import names
+    """What WS_INS1 is asked for this holder: a birth name, and a name that may be one if the settings say so.
 
+    What is optional there and not written as INSi takes it is left out. Raises vitale.nirUnusable.
+    """
     if not _USABLE_NIR.fullmatch(holder.nir) or holder.birth_date is None:
         raise AgentError(Code.VITALE_NIR_UNUSABLE)
+    send = {NameKind.BIRTH: True, NameKind.UNKNOWN: send_birth_name, NameKind.USED: False}[holder.name_kind]
+    certified = holder.certified_nir or ""
     return VitaleQuery(
         nir_of_insured=holder.nir,
         birth_date=holder.birth_date,
         rank=rank,
-        birth_name=names.birth_name(holder.name) if send_birth_name else None,
-        certified_nir=holder.certified_nir,
+        birth_name=_as_insi_takes_it(holder.name) if send else None,
+        certified_nir=certified if _USABLE_NIR.fullmatch(certified) else None,
     )
+
+
+def _as_insi_takes_it(name: str) -> str | None:
+    from agent.insi import names
+
+    try:
+        return names.birth_name(name)
+    except AgentError:
+        return None

@@ -1,7 +1,6 @@
 """The real PIN window, on a real screen, under the hands of xdotool."""
 
 import asyncio
-import contextlib
 import os
 import signal
 import subprocess
@@ -14,9 +13,9 @@ import pytest
 
 from agent.errors import AgentError, Code
 from agent.model import PinState
-from agent.pin import Pin
 from agent.tray.bridge import Person, PinQuestion
 from tests.parts.desktop import Desktop, until
+from tests.tray.asking import answer_of, children, return_until_gone, wait_until_armed
 
 TITLE = "^INSi Agent .+ code de la carte CPS$"
 
@@ -31,41 +30,14 @@ def question(state: PinState = PinState.OK, **more: Any) -> PinQuestion:
     return PinQuestion(pin_state=state, **{**facts, **more})
 
 
-def children(of: int | str = "self") -> list[int]:
-    """The processes that this one, or another, started and that still exist."""
-    pids: list[int] = []
-    for task in Path(f"/proc/{of}/task").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # a thread that ends while we look
-            pids += map(int, (task / "children").read_text().split())
-    return pids
-
-
 def answered(desktop: Desktop, hands: Callable[[], None], asked: PinQuestion) -> bytes | None:
-    """What comes back when `hands` act on the window of `asked`; the window's process is then gone."""
-
-    async def ask() -> Pin | None:
-        task = asyncio.create_task(Person(environment=desktop.environment).ask_pin(asked))
-        await asyncio.to_thread(desktop.focused, TITLE)
-        await asyncio.to_thread(hands)
-        return await task
-
-    before = children()
-    try:
-        pin = asyncio.run(ask())
-    finally:
-        assert before == children()
-        assert [] == desktop.windows(TITLE)
+    """The code that comes back when `hands` act on the window of `asked`."""
+    pin = answer_of(desktop, hands, lambda person: person.ask_pin(asked), TITLE)
     return None if pin is None else bytes(pin.take())
 
 
 def accept_as_soon_as_allowed(desktop: Desktop) -> None:
-    """Return, again until the window is gone: it means nothing while "Valider" is grey."""
-
-    def gone() -> bool:
-        desktop.key("Return")
-        return not desktop.windows(TITLE)
-
-    until(gone, "the window took the answer")
+    return_until_gone(desktop, TITLE)
 
 
 def test_the_code_typed_arrives_as_bytes(desktop: Desktop):
@@ -144,6 +116,38 @@ def test_the_last_try_is_typed_only_after_the_tick(desktop: Desktop):
     assert b"4821" == answered(desktop, hands, question(PinState.FINAL))
 
 
+def test_the_last_try_cannot_be_sent_without_the_tick_by_any_key(desktop: Desktop):
+    """Typed, pasted, ticked and unticked again, sent by both Returns and by the button: nothing leaves."""
+
+    def hands() -> None:
+        wait_until_armed()
+        desktop.type("4821")
+        desktop.key("Return", "KP_Enter", "ctrl+v", "Tab", "Tab", "ISO_Left_Tab", "ISO_Left_Tab")
+        desktop.key("space")  # ticked: the entry takes the keyboard
+        desktop.type("4821")
+        desktop.key("shift+Tab", "space")  # and unticked again
+        desktop.key("Return", "KP_Enter", "Tab")  # "Valider" and the entry are out of reach: this is "Annuler"
+        desktop.type("4821")
+        assert desktop.windows(TITLE)
+        desktop.key("Return")
+
+    with pytest.raises(AgentError) as refused:
+        answered(desktop, hands, question(PinState.FINAL))
+
+    assert Code.PIN_CANCELLED == refused.value.code
+
+
+def test_the_last_try_on_a_pin_pad_needs_the_tick_too(desktop: Desktop):
+    def hands() -> None:
+        wait_until_armed()
+        desktop.key("Return", "KP_Enter")
+        assert desktop.windows(TITLE)
+        desktop.key("space")
+        accept_as_soon_as_allowed(desktop)
+
+    assert answered(desktop, hands, question(PinState.FINAL, pin_pad=True)) is None
+
+
 def test_a_locked_card_is_announced_and_no_code_is_taken(desktop: Desktop):
     def hands() -> None:
         desktop.type("4821")
@@ -183,17 +187,17 @@ def test_a_return_meant_for_another_window_answers_nothing(desktop: Desktop):
 import sys
 from agent.tray.bridge import PinQuestion
 from agent.model import PinState
-from agent.tray.dialogs.window import PinWindow
-from agent.tray.dialogs.words import page_of
+from agent.tray.dialogs.window import Window
+from agent.tray.dialogs.words import pin_page
 
 question = PinQuestion(origin="", software="", operation="", holder="", pin_state=PinState.OK)
-window = PinWindow(page_of(question.frame(simulated=False)), expires_s=60)
+window = Window(pin_page(question.frame(simulated=False)), expires_s=60)
 
 def early(event):
     window._entry.insert(0, "4821")
     window._entry.event_generate("<Return>")
     window._button.invoke()
-    print("still there" if window._code == b"" else "taken", flush=True)
+    print("still there" if window._payload == b"" else "taken", flush=True)
 
 window._entry.bind("<Map>", early)
 answer, code = window.ask()

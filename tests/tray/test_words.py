@@ -1,4 +1,4 @@
-"""What the PIN window says."""
+"""What the windows say."""
 
 import unicodedata
 
@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import CATALOGUE, Code
-from agent.model import PinState
-from agent.tray.bridge import PinQuestion
-from agent.tray.dialogs.words import MAX_REASON, Page, page_of, tame
+from agent.model import Activity, PinState
+from agent.tray.bridge import ActivityQuestion, PinQuestion
+from agent.tray.dialogs.words import MAX_CHOICE, MAX_REASON, Page, activity_page, pin_page, tame
 
 
 def page(state: PinState = PinState.OK, **more: object) -> Page:
@@ -21,7 +21,7 @@ def page(state: PinState = PinState.OK, **more: object) -> Page:
         pin_state=state,
         **more,  # type: ignore[arg-type]
     )
-    return page_of(question.frame(simulated=False))
+    return pin_page(question.frame(simulated=False))
 
 
 def test_the_window_says_who_asks_for_what_and_whose_card():
@@ -91,7 +91,7 @@ def test_the_end_of_a_long_site_name_is_shown():
     origin = "https://" + "a." * 120 + "exemple.fr:8443"
     question = PinQuestion(origin=origin, software="x", operation="x", holder="", pin_state=PinState.OK)
 
-    shown = page_of(question.frame(simulated=False))
+    shown = pin_page(question.frame(simulated=False))
 
     assert origin == shown.facts[0][1]
     assert "" == shown.holder
@@ -109,3 +109,55 @@ def test_any_text_from_outside_becomes_one_harmless_line(text: str):
 
 def test_accents_of_french_names_are_kept():
     assert "Zoé Ðœ ÇÀ œuvre n° 3" == tame("Zoe\u0301 Ðœ ÇÀ œuvre n° 3", MAX_REASON)
+
+
+# ---------------------------------------------------------------- the activity
+
+
+def activities_page(*activities: Activity, **more: object) -> Page:
+    question = ActivityQuestion(
+        origin="https://dossier.exemple.fr",
+        software="Dossier Exemple",
+        operation="Rechercher l'identité INS d'un patient",
+        holder="Camille EXEMPLE",
+        activities=activities,
+        **more,  # type: ignore[arg-type]
+    )
+    return activity_page(question.frame(simulated=False))
+
+
+PORT = Activity(id="01", label="CABINET DU PORT", structure_id="499900000017001", sector="SA07")
+
+
+def test_the_activity_window_says_who_asks_and_names_each_activity():
+    shown = activities_page(PORT, Activity(id="03", label="CENTRE DE SANTE", sector="SA05"))
+
+    assert "INSi Agent – activité" == shown.title
+    assert "Carte de Camille EXEMPLE" == shown.holder
+    assert ("Site", "https://dossier.exemple.fr") == shown.facts[0]
+    assert (
+        ("01", "CABINET DU PORT – 499900000017001 – SA07"),
+        ("03", "CENTRE DE SANTE – SA05"),
+    ) == shown.choices
+    assert ("", "Valider", "Annuler", "chosen", "cancelled") == (
+        shown.notice,
+        shown.accept,
+        shown.refuse,
+        shown.accepted,
+        shown.refused,
+    )
+
+
+def test_a_configured_activity_that_the_card_does_not_have_is_said():
+    assert "L'activité configurée (07) n'est pas sur cette carte." == activities_page(PORT, unknown="07").notice
+    assert "The configured activity (07) is not on this card." == (
+        activities_page(PORT, unknown="07", language="en").notice
+    )
+
+
+def test_the_cards_own_texts_are_tamed():
+    hostile = Activity(id="01", label="»\n\u202eAnnuler" + "x" * 500, sector="SA\u2066")
+
+    ((_, text),) = activities_page(hostile).choices
+
+    assert text == f"Annuler{'x' * (MAX_CHOICE - 8)}… – SA"

@@ -3,7 +3,9 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Coroutine
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,12 +26,14 @@ from agent.protocol.messages import (
     RetrieveWithVitaleParams,
     VitaleReadParams,
 )
-from agent.readers.transcript import SimulatedReaders
-from agent.signing.fake_token import FakeTokens
+from agent.readers.desk import PcscVitale
+from agent.readers.ports import Readers as PortReaders
+from agent.readers.transcript import SimulatedReaders, parse_transcript
+from agent.signing.fake_token import PIN, FakeTokens
 from agent.signing.organisation import open_p12
-from agent.signing.ports import TokenSeen
+from agent.signing.ports import ModuleFacts, TokenSeen
 from agent.simulator.pki import open_pki
-from agent.tray.bridge import PinQuestion
+from agent.tray.bridge import ActivityQuestion, PinQuestion
 from agent.workflows import cpx, retrieve, vitale
 from agent.workflows.desk import Asker, Desk
 from tests.journal.making import KEY, journal
@@ -41,6 +45,10 @@ DOCTOR = "899900000017"
 TOUSSAINT = {"birthName": "ADRTROIS", "givenNames": ["TOUSSAINT"], "sex": "M", "birthDate": "1960-01-01"}
 LEONARDO = {"birthName": "DE VINCI", "givenNames": ["LEONARDO"], "sex": "M", "birthDate": "2014-02-01"}
 VITALE, CPS = "Simulateur Vitale 0", "Simulateur CPS 0"
+CONTACTLESS_ATR = "3B8F80010031B86404B0ECC1739401808290000E"  # pcsc-tools, Cryptolib
+
+
+_keys = cache(open_pki)  # never changed: read once
 
 
 class Clock:
@@ -57,17 +65,47 @@ class Clock:
 
 
 class Typist:
-    """A person who types this code, or does as this error says; remembers the questions."""
+    """A person who types this code and chooses this activity, or does as an error says; remembers the questions."""
 
     def __init__(self) -> None:
         self.answer: str | Code = "1234"
+        self.chooses: str | Code = "02"
         self.questions: list[PinQuestion] = []
+        self.choices: list[ActivityQuestion] = []
+        self.pins: list[Pin] = []
 
-    async def ask_pin(self, question: PinQuestion) -> Pin:
+    async def ask_pin(self, question: PinQuestion) -> Pin | None:
         self.questions.append(question)
         if isinstance(self.answer, Code):
             raise AgentError(self.answer)
-        return Pin(bytearray(self.answer.encode()))
+        if question.pin_pad:
+            return None
+        self.pins.append(Pin(bytearray(self.answer.encode())))
+        return self.pins[-1]
+
+    async def ask_activity(self, question: ActivityQuestion) -> str:
+        self.choices.append(question)
+        if isinstance(self.chooses, Code):
+            raise AgentError(self.chooses)
+        return self.chooses
+
+
+class Readers(SimulatedReaders):
+    """The simulated readers; remembers which cards were reset, and refuses once as told."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.resets: list[str] = []
+        self.calls: list[str] = []  # a test may give the slot's list instead, to see the order of both
+        self.reset_fails: AgentError | None = None
+
+    def reset(self, reader: str) -> None:
+        super().reset(reader)
+        self.resets.append(reader)
+        self.calls.append("reset")
+        if self.reset_fails is not None:
+            refusal, self.reset_fails = self.reset_fails, None
+            raise refusal
 
 
 class Slot(FakeTokens):
@@ -77,26 +115,40 @@ class Slot(FakeTokens):
         super().__init__(folder)
         self.calls: list[str] = []
         self.copies = 1
+        self.shows: dict[str, Any] = {}  # members of every TokenSeen that are otherwise than the card's
+        self.facts = ModuleFacts("/essai/module.so", "Essai", "1.0", signs_cps3=True)
+        self.codes: list[bytes] = []  # those that came with a signature
         self.fails: dict[str, AgentError] = {}
+
+    def module(self) -> ModuleFacts:
+        self._note("module")
+        return self.facts
 
     def look(self) -> list[TokenSeen]:
         self._note("look")
-        return super().look() * self.copies
+        return [replace(token, **self.shows) for token in super().look()] * self.copies
 
     def login(self, serial: str, pin: Pin | None) -> TokenSeen:
         self._note("login")
-        return super().login(serial, pin)
+        return replace(super().login(serial, pin), **self.shows)
 
     def logout(self) -> None:
         self._note("logout")
         super().logout()
 
-    def sign(self, serial: str, cka_id: bytes, data: bytes) -> bytes:
+    def sign(self, serial: str, cka_id: bytes, data: bytes, pin: Pin | None = None) -> bytes:
+        code = bytes(pin.take()) if pin else b""  # of a key that asks each time
         self._note("sign")
+        if code:
+            self.codes.append(code)
+            if code != PIN:
+                super().logout()
+                raise AgentError(Code.PIN_WRONG, pinState="low")
         return super().sign(serial, cka_id, data)
 
     def kill(self) -> None:
         self._note("kill")
+        super().logout()  # as its process ends
 
     def _note(self, call: str) -> None:
         self.calls.append(call)
@@ -136,10 +188,11 @@ class Bench:
 
     def __init__(self, folder: Path, pki: Path) -> None:
         """`pki`: a simulator's state folder with its keys."""
-        keys = open_pki(pki)
-        self.folder = folder
+        keys = _keys(pki)
+        self.folder, self.pki = folder, pki
         self.clock, self.person, self.slot = Clock(), Typist(), Slot(pki)
-        self.insi, self.readers = Insi(keys.ca_pem, self.clock), SimulatedReaders.default()
+        self.insi, self.readers = Insi(keys.ca_pem, self.clock), Readers.default()
+        self.readers.cards["contactless"] = parse_transcript(f"# CPS3 sans contact\nATR {CONTACTLESS_ATR}")
         self.reached: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)  # by progress step
         self.changes = 0
         self._ids = iter(range(1, 10_000))
@@ -150,6 +203,7 @@ class Bench:
             environment=Environment.SIMULATED,
             instance_id="00000000-0000-4000-8000-000000000001",
             readers=self.readers,
+            vitale=self._vitale(self.readers),
             tokens=lambda: self.slot,
             teleservice=self.insi,
             load_organisation=lambda: open_p12(keys.organisation_p12, keys.organisation_passphrase),
@@ -162,6 +216,13 @@ class Bench:
             card_queue_s=0,
         )
         self.desk.seen = self.readers.seen()
+
+    def plug(self, readers: PortReaders) -> None:
+        """Work with these readers from now on."""
+        self.desk.readers, self.desk.vitale = readers, self._vitale(readers)
+
+    def _vitale(self, readers: PortReaders) -> PcscVitale:
+        return PcscVitale(readers, lambda: (self.settings.readers.prefer, self.settings.readers.exclude))
 
     def configure(self, **sections: Any) -> None:
         """Settings that authorise both sites, with these changes."""
@@ -199,6 +260,11 @@ class Bench:
 
     def read(self, origin: str = SITE) -> Coroutine[Any, Any, Any]:
         return vitale.read(self.desk, self.asker(origin), VitaleReadParams())
+
+    def insert(self, reader: str, card: str | None) -> None:
+        """Put a card into a reader, and let the watcher see it."""
+        self.readers.insert(reader, card)
+        self.desk.seen = self.readers.seen()
 
     def unlock(self, origin: str = SITE) -> Coroutine[Any, Any, Any]:
         return cpx.unlock(self.desk, self.asker(origin), CpxUnlockParams())

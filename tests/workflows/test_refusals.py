@@ -13,14 +13,16 @@ from agent.app import real_desk
 from agent.config import Settings
 from agent.errors import AgentError, Code
 from agent.insi.ports import HttpReply
-from agent.model import AuthMode, Environment, ReaderSeen
+from agent.model import AuthMode, Environment, PinState, ReaderSeen
 from agent.readers.ports import Card, Watch
+from agent.readers.transcript import parse_transcript
 from agent.readers.vitale import VitaleContent
 from agent.signing.fake_token import card_file, save_card
 from agent.signing.organisation import open_p12
-from agent.simulator.pki import Person, issue_card, issue_organisation, make_ca, p12
+from agent.signing.ports import TokenSeen
+from agent.simulator.pki import Person, issue_card, issue_organisation, make_ca, p12, protected_objects
 from agent.workflows.desk import Desk
-from tests.workflows.making import DOCTOR, LEONARDO, OTHER, SITE, VITALE, Bench, Slot
+from tests.workflows.making import CPS, DOCTOR, LEONARDO, OTHER, SITE, VITALE, Bench, Readers, Slot
 
 PASSPHRASE = b"une-phrase-de-test"
 
@@ -161,6 +163,145 @@ def test_two_professional_cards_are_one_too_many(bench: Bench) -> None:
     assert nothing_happened(bench)
 
 
+def test_without_a_professional_card_the_call_says_so(bench: Bench) -> None:
+    bench.slot.copies = 0
+    bench.insert(CPS, None)
+
+    assert bench.refused(bench.by_traits()).code is Code.CPX_ABSENT
+    assert nothing_happened(bench)
+
+
+def test_a_card_that_is_only_held_above_the_reader_is_asked_into_its_slot(bench: Bench) -> None:
+    """A module that does not know the contactless card shows nothing of it."""
+    bench.slot.copies = 0
+    bench.insert(CPS, "contactless")
+
+    assert bench.refused(bench.by_traits()).code is Code.CPX_CONTACTLESS
+    assert bench.do(bench.status()).present is False
+    assert nothing_happened(bench)
+
+
+def test_a_card_that_is_newer_than_its_module_is_said(bench: Bench) -> None:
+    """The module shows nothing of it; the reader sees a CPS4."""
+    bench.slot.copies, bench.slot.facts = 0, replace(bench.slot.facts, name="Cryptolib CPS", version="2.1")
+    bench.readers.cards["cps4"] = parse_transcript("# CPS4\nATR 3B9B188001001225006480040100009044")
+    bench.insert(CPS, "cps4")
+
+    assert bench.refused(bench.by_traits()).code is Code.MODULE_TOO_OLD
+    assert nothing_happened(bench)
+
+
+@pytest.mark.parametrize(("card", "code"), [("contactless", Code.CPX_CONTACTLESS), ("cpx", Code.CPX_NO_SIGNATURE)])
+def test_a_token_without_signature_certificate_is_refused_for_what_its_reader_sees(
+    bench: Bench, card: str, code: Code
+) -> None:
+    technical = bench.slot.look()[0].certificates[1:]
+    bench.slot.shows = {"certificates": technical}
+    bench.insert(CPS, card)
+
+    assert bench.refused(bench.by_traits()).code is code
+    assert nothing_happened(bench)
+
+
+def test_a_card_that_lies_on_the_reader_is_not_in_the_way_of_the_one_inside(bench: Bench) -> None:
+    class Both(Slot):
+        """A reader with two ways in, and a card at each."""
+
+        def look(self) -> list[TokenSeen]:
+            (inside,) = super().look()
+            return [
+                replace(inside, serial="99000099", reader="Sans contact", certificates=inside.certificates[1:]),
+                inside,
+            ]
+
+    both = Readers({CPS: "cpx", "Sans contact": "contactless"}, bench.readers.cards)
+    bench.plug(both)
+    bench.desk.seen = both.seen()
+    bench.slot = Both(bench.pki)
+
+    assert bench.do(bench.by_traits()).code == "00"
+
+
+def test_a_module_that_only_reads_is_said_before_the_code_is_asked(bench: Bench) -> None:
+    """OpenSC with a CPS3: it shows the card and cannot sign."""
+    bench.slot.facts = replace(bench.slot.facts, signs_cps3=False)
+
+    refused = bench.refused(bench.by_traits())
+
+    assert (refused.code, refused.facts) == (Code.MODULE_CANNOT_SIGN, {"module": "Essai"})
+    assert nothing_happened(bench)
+    assert bench.do(bench.status()).present is True
+    assert bench.do(bench.unlock()).activities
+
+
+def test_a_locked_card_is_not_asked_for_its_code_and_says_where_to_unblock_it(bench: Bench) -> None:
+    bench.slot.shows = {"pin_state": PinState.LOCKED}
+
+    refused = bench.refused(bench.by_traits())
+
+    assert (refused.code, refused.facts) == (Code.PIN_LOCKED, {"pinState": "locked"})
+    assert "CPS Gestion" in refused.row.action.fr
+    assert "login" not in bench.slot.calls
+    assert nothing_happened(bench)
+
+
+@pytest.mark.parametrize("typed", ["", "123", "12345", "12 4", "١٢٣٤"])
+def test_what_cannot_be_a_code_costs_no_try(bench: Bench, typed: str) -> None:
+    bench.person.answer = typed
+
+    assert bench.refused(bench.by_traits()).code is Code.PIN_FORMAT
+    assert "login" not in bench.slot.calls
+
+
+# ---------------------------------------------------------------- speciality and billing identifier
+
+
+def with_card(bench: Bench, folder: Path, person: Person) -> None:
+    """Put another holder's card in."""
+    card_file(folder).parent.mkdir()
+    save_card(issue_card(make_ca(), person), card_file(folder))
+    bench.slot = Slot(folder)
+
+
+def test_a_physician_without_speciality_is_refused_before_the_code_until_it_is_configured(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """SEL-MP-043 3.2 (second hand): mandatory for physicians."""
+    with_card(bench, tmp_path, Person(speciality=None))
+
+    assert bench.refused(bench.by_traits()).code is Code.SPECIALITY_MISSING
+    assert bench.slot.calls == ["look"]
+    assert nothing_happened(bench)
+    bench.configure(cpx={"specialities": {DOCTOR: "SM54"}})
+    bench.refused(bench.by_traits())  # this card's CA is not the simulated INSi's
+    assert b"codeSpecialiteAMO" in bench.insi.received[-1]
+    assert b">SM54<" in bench.insi.received[-1]
+
+
+def test_a_nurse_sends_no_speciality_even_if_the_card_has_one(bench: Bench, tmp_path: Path) -> None:
+    with_card(bench, tmp_path, Person(profession=60, title="Infirmier", speciality="SM26"))
+    bench.configure(cpx={"specialities": {DOCTOR: "SM54"}})
+
+    bench.refused(bench.by_traits())
+
+    assert b"identifiantFacturation" in bench.insi.received[-1]
+    assert b"codeSpecialite" not in bench.insi.received[-1]
+
+
+def test_a_billing_identifier_that_fits_no_activity_known_is_missing_before_the_code(bench: Bench) -> None:
+    """Some modules show the activities before the code, and any does while its session is open."""
+    bench.configure(cpx={"billing_ids": [{"professional": DOCTOR, "structure": "1990000017", "value": "990000025"}]})
+    bench.slot.shows = {"data": protected_objects(Person())}
+
+    assert bench.refused(bench.by_traits(activity="01")).code is Code.BILLING_ID_MISSING
+    assert nothing_happened(bench)
+    assert bench.do(bench.by_traits(activity="02")).code == "00"
+    bench.configure(cpx={"billing_ids": [{"professional": DOCTOR, "structure": "1999999999", "value": "990000025"}]})
+    sent = len(bench.insi.received)
+    assert bench.refused(bench.by_traits(activity="02")).code is Code.BILLING_ID_MISSING
+    assert len(bench.insi.received) == sent
+
+
 @pytest.mark.parametrize("code", [Code.MODULE_MISSING, Code.MODULE_FAILED, Code.TOKEN_UNKNOWN, Code.DEVICE_CRASHED])
 def test_what_the_cards_module_says_reaches_the_page_and_the_next_call_works(bench: Bench, code: Code) -> None:
     bench.slot.fails["look"] = AgentError(code)
@@ -177,7 +318,7 @@ def test_a_question_without_an_answer_sends_nothing(bench: Bench, code: Code) ->
     refused = bench.refused(bench.by_traits())
 
     assert (refused.code, refused.facts) == (code, {})
-    assert bench.slot.calls == ["look"]
+    assert "login" not in bench.slot.calls
     assert not bench.insi.received
 
 
@@ -192,6 +333,82 @@ def test_several_activities_need_a_choice_and_come_with_the_list(bench: Bench) -
     chosen = bench.do(bench.by_traits(activity="02"))
     assert chosen.trace.structure == "1990000017"
     assert bench.refused(bench.by_traits(activity="07")).code is Code.ACTIVITY_NEEDED
+
+
+@pytest.mark.parametrize(
+    ("configured", "params", "source"), [({DOCTOR: "07"}, {}, "configuration"), ({}, {"activity": "07"}, "call")]
+)
+def test_an_activity_that_the_card_does_not_have_is_named_with_those_it_has(
+    bench: Bench, configured: dict[str, str], params: dict[str, str], source: str
+) -> None:
+    bench.configure(cpx={"activities": configured})
+
+    refused = bench.refused(bench.by_traits(**params))
+
+    assert refused.code is Code.ACTIVITY_NEEDED
+    assert refused.facts["unknown"] == {"id": "07", "from": source}
+    assert [one.id for one in refused.facts["activities"]] == ["01", "02"]
+    assert not bench.insi.received
+
+
+def test_where_the_settings_say_so_a_window_asks_which_activity_once_for_the_session(bench: Bench) -> None:
+    bench.configure(cpx={"activities": {}, "activity_question": "window"})
+
+    structures = [bench.do(bench.by_traits()).trace.structure for _ in range(2)]
+    named = bench.do(bench.by_traits(activity="01")).trace.structure
+    bench.do(bench.lock())
+    bench.person.chooses = "01"
+    structures.append(bench.do(bench.by_traits()).trace.structure)
+
+    assert structures == ["1990000017", "1990000017", "499900000017001"]
+    assert named == "499900000017001"
+    assert len(bench.person.choices) == 2
+    asked = bench.person.choices[0]
+    assert (asked.origin, asked.software, asked.holder) == (SITE, "Dossier", "CAMILLE EXEMPLE")
+    assert [one.id for one in asked.activities] == ["01", "02"]
+
+
+def test_an_activity_chosen_for_one_origin_is_not_the_other_ones(bench: Bench) -> None:
+    bench.configure(cpx={"activities": {}, "activity_question": "window"})
+
+    bench.do(bench.by_traits())
+    bench.do(bench.by_traits(OTHER))
+
+    assert [question.origin for question in bench.person.choices] == [SITE, OTHER]
+
+
+def test_the_window_says_that_the_configured_activity_is_not_on_the_card(bench: Bench) -> None:
+    bench.configure(cpx={"activities": {DOCTOR: "07"}, "activity_question": "window"})
+
+    bench.do(bench.by_traits())
+
+    assert [question.unknown for question in bench.person.choices] == ["07"]
+
+
+@pytest.mark.parametrize("code", [Code.ACTIVITY_NEEDED, Code.QUESTION_EXPIRED, Code.PROMPT_UNAVAILABLE])
+def test_an_activity_that_nobody_chooses_sends_nothing(bench: Bench, code: Code) -> None:
+    bench.configure(cpx={"activities": {}, "activity_question": "window"})
+    bench.person.chooses = code
+
+    refused = bench.refused(bench.by_traits())
+
+    assert refused.code is code
+    assert ("activities" in refused.facts) is (code is Code.ACTIVITY_NEEDED)
+    assert not bench.insi.received
+
+
+def test_a_single_activity_and_a_card_without_any_need_no_window(bench: Bench, tmp_path: Path) -> None:
+    bench.configure(cpx={"activities": {}, "activity_question": "window"})
+    with_card(bench, tmp_path, Person(practices=(None, None, Person().practices[0])))
+    bench.refused(bench.by_traits())
+    assert b"SA07" in bench.insi.received[-1]
+
+    save_card(issue_card(make_ca(), Person(practices=())), card_file(tmp_path))
+    bench.do(bench.lock())
+    refused = bench.refused(bench.by_traits())
+
+    assert (refused.code, refused.facts) == (Code.ACTIVITY_NEEDED, {"activities": []})
+    assert bench.person.choices == []
 
 
 def test_a_billing_identifier_may_be_of_one_structure_alone(bench: Bench) -> None:
@@ -242,6 +459,9 @@ class Trouble:
     def transaction(self, _reader: str) -> AbstractContextManager[Card]:
         raise AgentError(self._code)
 
+    def reset(self, _reader: str) -> None:
+        raise AgentError(self._code)
+
     def watch(self, _changed: Callable[[list[ReaderSeen] | None], None]) -> Watch:
         raise AssertionError
 
@@ -259,10 +479,10 @@ class Trouble:
     ],
 )
 def test_what_the_reader_says_reaches_the_page(bench: Bench, code: Code) -> None:
-    bench.desk.readers = Trouble(bench.readers.seen(), code)
+    bench.plug(Trouble(bench.readers.seen(), code))
 
     assert bench.refused(bench.read()).code is code
-    bench.desk.readers = bench.readers
+    bench.plug(bench.readers)
     assert bench.do(bench.read()).holders[0].name == "ADRUN"
 
 

@@ -1,4 +1,4 @@
-"""The PIN window on screen. ★ tkinter
+"""A question on screen: for a code, or for a choice. ★ tkinter
 
 Tk keeps copies of what is typed that we cannot reach (its own strings, the input method's). So the
 window lives in a process of its own that ends with the answer, leaves no core dump, and the code goes
@@ -13,18 +13,20 @@ from agent.tray.dialogs.words import Page
 
 _INK, _QUIET, _BLUE, _ALARM, _PAPER = "#1c2733", "#5a6675", "#1f4e8c", "#9a2b00", "#ffffff"
 _WIDTH, _TEXT_WIDTH = "390p", "295p"
+_IN_SIGHT = 8  # choices; a card has up to 16 activities
 _ARMED_AFTER_MS = 500  # a click or a Return meant for the window below answers nothing
 
 
-class PinWindow:
+class Window:
     """One question on screen. Raises tkinter.TclError without a display."""
 
     def __init__(self, page: Page, *, expires_s: float) -> None:
         self._page = page
-        self._answer, self._code = page.refused, bytearray()
+        self._answer, self._payload = page.refused, bytearray()
         self._armed = False
         self._root = _root()
         self._agreed = tk.BooleanVar(self._root, value=not page.consent)
+        self._chosen = tk.StringVar(self._root)
         self._window = tk.Toplevel(self._root, class_="Insi-agent")
         self._window.withdraw()
         self._window.title(page.title)
@@ -42,7 +44,7 @@ class PinWindow:
         self._root.after(round(expires_s * 1000), self._end, "expired")
 
     def ask(self) -> tuple[str, bytearray]:
-        """Show it until it is answered: the answer's name, and the code when there is one."""
+        """Show it until it is answered: the answer's name, and the code or the choice when there is one."""
         self._place()
         self._window.deiconify()
         self._window.attributes("-topmost", True)
@@ -51,7 +53,7 @@ class PinWindow:
         self._first.focus_force()
         self._root.mainloop()
         self._root.destroy()
-        return self._answer, self._code
+        return self._answer, self._payload
 
     # ------------------------------------------------------------ layout
 
@@ -81,6 +83,7 @@ class PinWindow:
             self._consent.pack(anchor="w", pady=("6p", 0))
         if page.prompt:
             ttk.Label(body, text=page.prompt, wraplength=_WIDTH).pack(anchor="w", pady=("12p", "4p"))
+        choices = self._fill_choices(body) if page.choices else []
         self._hint = ttk.Label(body, style="Alarm.TLabel", wraplength=_WIDTH)
         if page.typed_here:
             self._entry = ttk.Entry(
@@ -106,10 +109,43 @@ class PinWindow:
             refuse.bind(key, self._refuse_by_key)
         # Never the button that accepts. With a pin-pad the window itself: Return must not cancel.
         self._first: tk.Misc = self._window if page.accept else refuse
+        if choices:
+            self._first = choices[0]  # has the keyboard, is not chosen
         if page.typed_here:
             self._first = self._entry
         if page.consent:
             self._first = self._consent
+
+    def _fill_choices(self, body: ttk.Frame) -> list[ttk.Radiobutton]:
+        """The choices, some in sight; the others follow the keyboard and the bar."""
+        place = ttk.Frame(body)
+        place.pack(fill="x")
+        sheet = tk.Canvas(place, background=_PAPER, highlightthickness=0)
+        sheet.pack(side="left")
+        rows = ttk.Frame(sheet)
+        sheet.create_window(0, 0, window=rows, anchor="nw")
+        choices = [
+            ttk.Radiobutton(rows, text=text, value=choice, variable=self._chosen, command=self._refresh)
+            for choice, text in self._page.choices
+        ]
+        for choice in choices:
+            choice.pack(anchor="w", pady="1p")
+        rows.update_idletasks()
+        width, height, many = rows.winfo_reqwidth(), rows.winfo_reqheight(), len(choices)
+        in_sight = min(many, _IN_SIGHT)
+        sheet.configure(width=width, height=height * in_sight // many, scrollregion=(0, 0, width, height))
+        if many > in_sight:
+            bar = ttk.Scrollbar(place, command=sheet.yview)
+            bar.pack(side="right", fill="y")
+            sheet.configure(yscrollcommand=bar.set)
+
+            def show(event: "tk.Event[tk.Misc]") -> None:
+                """The one that has the keyboard, in the middle."""
+                sheet.yview_moveto(max(0, event.widget.winfo_y() / height - in_sight / 2 / many))
+
+            for choice in choices:
+                choice.bind("<FocusIn>", show)
+        return choices
 
     def _place(self) -> None:
         """Centred on the screen where the pointer is. Tk sees several screens as one wide screen."""
@@ -153,15 +189,18 @@ class PinWindow:
 
     def _may_accept(self) -> bool:
         complete = not self._page.typed_here or self._entry.index("end") >= self._page.min_digits
+        complete = complete and bool(self._chosen.get() or not self._page.choices)
         return self._armed and complete and self._agreed.get() and bool(self._page.accept)
 
     def _accept(self) -> None:
         if not self._may_accept():
             return
         if self._page.typed_here:
-            self._code = bytearray(self._entry.get(), "ascii")
+            self._payload = bytearray(self._entry.get(), "ascii")
             self._entry.configure(validate="none")
             self._entry.delete(0, "end")
+        elif self._page.choices:
+            self._payload = bytearray(self._chosen.get(), "utf-8")
         self._end(self._page.accepted)
 
     def _refuse(self) -> None:
@@ -195,7 +234,8 @@ def _root() -> tk.Tk:
     if x11:
         styles.theme_use("clam")
         styles.configure(".", background=_PAPER, foreground=_INK)
-        styles.configure("TCheckbutton", indicatorsize="11p")
+        for box in ("TCheckbutton", "TRadiobutton"):
+            styles.configure(box, indicatorsize="11p")
         styles.configure("TButton", background="#eef1f5", padding="10p 5p", bordercolor="#b9c2cd")
     for name, colour, face in (
         ("Quiet", _QUIET, (family, size)),

@@ -1,4 +1,4 @@
-"""What the PIN window says and how it ends, from the question it was sent. No I/O of its own.
+"""What a window says and how it ends, from the question it was sent. No I/O of its own.
 
 Texts from outside (the site's reason above all) are tamed here: a site may say something, it may not
 look like the window.
@@ -7,46 +7,46 @@ look like the window.
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from agent.errors import CATALOGUE, Code, Words
 
 MAX_REASON = 52  # characters: one line of the window
 MAX_LINE = 120
+MAX_CHOICE = 48  # characters of an activity's name: with structure and sector one line of the window
 
 
 @dataclass(frozen=True)
 class Page:
-    """Everything the PIN window shows, ready to be laid out."""
+    """Everything a window shows, ready to be laid out."""
 
     title: str
     heading: str
     holder: str
     facts: tuple[tuple[str, str], ...]  # label and text: who asks, with what, for what; the site's words
     notice: str  # what went wrong just before, or how few tries are left
-    consent: str  # to be ticked before anything else, or nothing
     prompt: str
-    only_digits: str
     accept: str  # label of the button; nothing when there is nothing to accept
     refuse: str
-    typed_here: bool  # otherwise the code is typed on the reader, or not at all
-    min_digits: int
-    max_digits: int
     accepted: str  # the answer of someone who accepts
     refused: str  # the answer of someone who does not
+    consent: str = ""  # to be ticked before anything else, or nothing
+    choices: tuple[tuple[str, str], ...] = ()  # id and text; one of them must be chosen, none is at first
+    typed_here: bool = False  # otherwise the code is typed on the reader, or not at all
+    min_digits: int = 0
+    max_digits: int = 0
+    only_digits: str = ""
 
 
-def page_of(question: Mapping[str, Any]) -> Page:
+def pin_page(question: Mapping[str, Any]) -> Page:
     """The page for a question as `agent.tray.bridge.PinQuestion` sends it."""
     state, language = question["pinState"], question["language"]
     locked, pin_pad = state == "locked", bool(question["pinPad"])
     least, most = int(question["minDigits"]), int(question["maxDigits"])
 
-    def say(words: Words) -> str:
-        return words.en if language == "en" else words.fr
-
-    holder = tame(question["holder"], MAX_LINE)
-    facts = [(say(label), tame(question[member], most)) for member, label, most in _FACTS if question[member]]
+    say = partial(_say, language)
+    facts = _facts(question)
     if reason := tame(question["reason"] or "", MAX_REASON):
         facts.append((say(_MESSAGE), say(_QUOTED).format(reason)))
     notices = [CATALOGUE[Code(question["previousError"])].title] if question["previousError"] else []
@@ -58,7 +58,7 @@ def page_of(question: Mapping[str, Any]) -> Page:
     return Page(
         title=say(_TITLE),
         heading=say(_HEADING),
-        holder=say(_HOLDER).format(holder) if holder else "",
+        holder=_holder(question),
         facts=tuple(facts),
         notice=" ".join(say(words) for words in notices),
         consent=say(_CONSENT) if state == "final" else "",
@@ -72,6 +72,45 @@ def page_of(question: Mapping[str, Any]) -> Page:
         accepted="pinPad" if pin_pad else "pin",
         refused="locked" if locked else "cancelled",
     )
+
+
+def activity_page(question: Mapping[str, Any]) -> Page:
+    """The page for a question as `agent.tray.bridge.ActivityQuestion` sends it."""
+    say = partial(_say, question["language"])
+    unknown = tame(question["unknown"] or "", MAX_CHOICE)
+    return Page(
+        title=say(_ACTIVITY_TITLE),
+        heading=say(_ACTIVITY_HEADING),
+        holder=_holder(question),
+        facts=tuple(_facts(question)),
+        notice=say(_UNKNOWN).format(unknown) if unknown else "",
+        prompt=say(_WHICH),
+        accept=say(_ACCEPT),
+        refuse=say(_CANCEL),
+        accepted="chosen",
+        refused="cancelled",
+        choices=tuple(
+            (activity, " – ".join(filter(None, (tame(text, MAX_CHOICE) for text in texts))))
+            for activity, *texts in question["activities"]
+        ),
+    )
+
+
+def _say(language: str, words: Words) -> str:
+    return words.en if language == "en" else words.fr
+
+
+def _holder(question: Mapping[str, Any]) -> str:
+    holder = tame(question["holder"], MAX_LINE)
+    return _say(question["language"], _HOLDER).format(holder) if holder else ""
+
+
+def _facts(question: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (_say(question["language"], label), tame(question[member], most))
+        for member, label, most in _FACTS
+        if question[member]
+    ]
 
 
 def tame(text: str, most: int) -> str:
@@ -96,6 +135,12 @@ def _harmless(character: str) -> bool:
 
 _TITLE = Words("INSi Agent – code de la carte CPS", "INSi Agent – code of the CPS card")
 _HEADING = Words("Code de la carte CPS", "Code of the CPS card")
+_ACTIVITY_TITLE = Words("INSi Agent – activité", "INSi Agent – activity")
+_ACTIVITY_HEADING = Words("Choix de l'activité", "Choice of the activity")
+_WHICH = Words("Pour quelle activité ?", "For which activity?")
+_UNKNOWN = Words(
+    "L'activité configurée ({}) n'est pas sur cette carte.", "The configured activity ({}) is not on this card."
+)
 _HOLDER = Words("Carte de {}", "Card of {}")
 _FACTS = (
     ("origin", Words("Site", "Site"), 300),  # never cut: the end of a host name says whose it is
