@@ -2,7 +2,8 @@
 
 A lane is one named thread in front of one device: calls queue, each has a deadline. A call that
 never started is `device.busy` (safe to repeat); one that passed its deadline is `device.timeout`
-(it may have happened).
+(it may have happened). What hangs is broken by whoever knows how; where nobody does (a driver that never
+comes back from PC/SC) the lane leaves its thread to it and goes on with another.
 """
 
 import asyncio
@@ -23,14 +24,28 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+_BREAKS_WITHIN_S = 1  # a killed worker's call returns in milliseconds
+
+
 class Lane:
     """One thread that runs blocking calls one after the other."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, leaves_behind: bool = False) -> None:
+        """`leaves_behind`: go on with another thread when a call hangs that `abandoned` does not break.
+
+        Not for a device whose calls must all come from one thread, or never two at a time.
+        """
         self.name = name
+        self._leaves_behind = leaves_behind
         self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name=f"lane-{name}", daemon=True)
-        self._thread.start()
+        self._running: Future[Any] | None = None
+        self._changing = threading.Lock()
+        self._thread = self._another_thread()
+
+    def _another_thread(self) -> threading.Thread:
+        thread = threading.Thread(target=self._work, name=f"lane-{self.name}", daemon=True)
+        thread.start()
+        return thread
 
     async def run(
         self,
@@ -87,6 +102,8 @@ class Lane:
                 return future.result()  # the call itself raised TimeoutError, or ended this instant
             if abandoned:
                 abandoned()
+            if self._leaves_behind:
+                asyncio.get_running_loop().call_later(_BREAKS_WITHIN_S, self._leave, future)
             raise AgentError(Code.DEVICE_TIMEOUT, f"lane {self.name} after {timeout_s} s") from None
 
     def close(self, patience_s: float = 1) -> None:
@@ -98,9 +115,21 @@ class Lane:
         self._jobs.put(None)
         self._thread.join(patience_s)
 
+    def _leave(self, hanging: Future[Any]) -> None:
+        with self._changing:
+            if self._running is hanging:
+                log.error("lane %s: a call hangs, its thread is left behind", self.name)
+                self._running = None
+                self._thread = self._another_thread()
+
     def _work(self) -> None:
         while (item := self._jobs.get()) is not None:
+            self._running = item[0]
             self._do(*item)
+            with self._changing:
+                if self._running is not item[0]:
+                    return  # left behind: another thread has the lane
+                self._running = None
             del item  # an idle lane keeps nothing of its last call alive
 
     @staticmethod

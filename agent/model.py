@@ -144,6 +144,9 @@ class VitaleHolder(Personal):
     certified_nir: str | None = None
     rank: int = 1
     rank_assumed: bool = True
+    # What is odd on the card, reported and never refused: nir.key, nir.length, nir.provisional,
+    # birthDate.lunar (no day of the calendar), birthDate.unreadable.
+    warnings: list[str] = []
 
 
 class VitaleCard(Personal):

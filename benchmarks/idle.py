@@ -1,43 +1,52 @@
-"""R8, R9: the agent that nobody asks anything, a page watching its cards."""
+"""R8, R9: the agent that nobody asks anything, its card watch on."""
 
 import asyncio
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.client import call, conversation
-from benchmarks.figures import Effort, Measured
+from benchmarks.figures import Effort, Measured, spread
 from benchmarks.parts import Parts
 
 WINDOWS = 3
 
 
 def memory(parts: Parts, effort: Effort) -> Measured:
-    """MB of the agent and its worker, shared pages divided among who shares them."""
-    return Measured(_idle(parts, effort, _pss, windows=1), "absolute: the peer comes with R2")
+    """MB of the agent and its worker, shared pages divided among who shares them; a page watches the cards."""
 
-
-def wake_ups(parts: Parts, effort: Effort) -> Measured:
-    """Voluntary context switches per second of every thread of the agent and its children."""
-
-    def per_second(tree: list[int]) -> float:
-        before, began = _switches(tree), time.monotonic()
-        time.sleep(effort.window_s)
-        return (_switches(tree) - before) / (time.monotonic() - began)
-
-    return Measured(_idle(parts, effort, per_second, windows=WINDOWS))
-
-
-def _idle(parts: Parts, effort: Effort, look: Callable[[list[int]], float], *, windows: int) -> list[float]:
-    async def watched() -> list[float]:
+    async def watched() -> float:
         async with conversation(parts.agent.port) as page:
             assert (await call(page, "cards.watch"))["readers"], "no reader is seen"
             await call(page, "cpx.status")  # starts the worker
             await asyncio.sleep(effort.window_s * 3 / 8)
-            tree = _tree(parts.agent.pid)
-            return [await asyncio.to_thread(look, tree) for _ in range(windows)]  # the page answers pings meanwhile
+            return await asyncio.to_thread(_pss, _tree(parts.agent.pid))  # the page answers pings meanwhile
 
-    return asyncio.run(watched())
+    return Measured([asyncio.run(watched())], "absolute: the peer comes with R2")
+
+
+def wake_ups(parts: Parts, effort: Effort) -> Measured:
+    """Voluntary context switches per second of every thread of the agent and its children.
+
+    Three readers, both cards in and a card session open, first while a page watches, then without any client.
+    """
+
+    def window() -> float:
+        tree = _tree(parts.station.pid)
+        assert len(tree) > 1, "no worker is alive"
+        before, began = _switches(tree), time.monotonic()
+        time.sleep(effort.window_s)
+        return (_switches(tree) - before) / (time.monotonic() - began)
+
+    async def watched() -> list[float]:
+        async with conversation(parts.station.port) as page:
+            assert len((await call(page, "cards.watch"))["readers"]) >= 3, "too few readers are seen"
+            assert (await call(page, "cpx.unlock"))["unlocked"]
+            await asyncio.sleep(effort.window_s * 3 / 8)
+            return [await asyncio.to_thread(window) for _ in range(WINDOWS)]  # the page answers pings meanwhile
+
+    with_page = asyncio.run(watched())
+    time.sleep(effort.window_s * 3 / 8)
+    return Measured([window() for _ in range(WINDOWS)], f"{spread(with_page)} with a page that watches")
 
 
 def _tree(pid: int) -> list[int]:

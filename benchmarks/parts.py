@@ -59,8 +59,8 @@ class Parts:
 
     @cached_property
     def pcscd(self) -> Pcscd:
-        """A card service of ours with a carte Vitale in one reader; this process and its children use it."""
-        service = self._started.enter_context(Pcscd(self._made("pcscd"), ["Vitale", "CPS"]))
+        """A card service of ours, three readers, a carte Vitale in one; this process and its children use it."""
+        service = self._started.enter_context(Pcscd(self._made("pcscd"), ["Vitale", "CPS", "Bureau"]))
         os.environ.update(service.environment)
         vitale = self._started.enter_context(CardProcess("tests.cards.vitale", service.port_of("Vitale")))
         vitale.insert()
@@ -171,7 +171,9 @@ class Station:
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
-        self.port: int = self._said()["port"]
+        said = self._said()
+        self.port: int = said["port"]
+        self.pid: int = said["pid"]
 
     def spent(self) -> dict[str, float]:
         """Seconds spent so far in `card`, `signature`, `insi` and `journal`."""

@@ -13,7 +13,7 @@ ROWS = {
     "R5": Row("signed assertion / its RSA operation, SoftHSM", "x", 2.5, 1.8, signing.assertion),
     "R6": Row("start to first answer / bare websockets server", "x", 2.3, 1.5, start.start),
     "R8": Row("idle memory of agent and worker, PSS", "MB", None, None, idle.memory),
-    "R9": Row("idle wake-ups per second, card watch on", "/s", 1.0, 0.2, idle.wake_ups),
+    "R9": Row("idle wake-ups per second, three readers, card session open, no client", "/s", 1.0, 0.2, idle.wake_ups),
     "R10": Row("50 clients at once, slowest / bare websockets server", "x", 2.5, 1.3, door.crowd),
     "R11": Row("memory growth by a refused frame of 64 MiB", "MB", 8, 2, door.large_frame),
     "R12": Row("second INSi call on a kept TLS session / first", "x", 0.5, 0.25, insi.kept_session),

@@ -5,6 +5,7 @@ input the seconds spent in cards, signature, INSi and journal. Ends with its inp
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from typing import Any
 from agent.app import Options
 from agent.pin import Pin
 from agent.places import Places
+from agent.readers.desk import PcscVitale
 from agent.readers.ports import Card
 from agent.running import RunningAgent
 from agent.tray.bridge import PinQuestion
@@ -78,10 +80,11 @@ def main(config: Path, folder: Path) -> None:
     tokens = Timed(desk.tokens(), "signature", spent)
     desk.person = Typist()
     desk.readers = TimedReaders(desk.readers, "card", spent)
+    desk.vitale = PcscVitale(desk.readers, lambda: ((), ()))
     desk.tokens = lambda: tokens
     desk.teleservice = Timed(desk.teleservice, "insi", spent)
     desk.journal = Timed(desk.journal, "journal", spent)
-    print(json.dumps({"port": running.agent.port}), flush=True)
+    print(json.dumps({"port": running.agent.port, "pid": os.getpid()}), flush=True)
     for _ in sys.stdin:
         print(json.dumps(spent), flush=True)
     running.stop()

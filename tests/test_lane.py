@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from agent.errors import AgentError, Code
-from agent.lane import Lane, Turn
+from agent.lane import _BREAKS_WITHIN_S, Lane, Turn
 
 NOW, NEVER = 0.001, 3600.0  # seconds: a deadline that passes, one that does not
 
@@ -112,6 +112,44 @@ def test_a_call_that_started_and_did_not_end_is_a_timeout_and_what_hangs_is_brok
         return error.code, gate.opened.is_set(), await lane.run(lambda: "free", timeout_s=NEVER)
 
     assert (Code.DEVICE_TIMEOUT, True, "free") == asyncio.run(story())
+
+
+def test_a_call_that_nothing_breaks_keeps_its_thread_and_the_lane_goes_on_with_another(caplog):
+    """A driver that never comes back from PC/SC; the calls behind it are served, still one after the other."""
+    seen: list[str] = []
+
+    async def story():
+        lane, gate = Lane("leaving", leaves_behind=True), Gate()
+        hung = asyncio.create_task(raised_by(lane.run(gate, timeout_s=NOW, wait_s=NEVER)))
+        await gate.has_begun()
+        behind = asyncio.create_task(lane.run(lambda: seen.append("behind"), timeout_s=NEVER, wait_s=NEVER))
+        error, first = await hung, lane._thread
+        await behind
+        gate.opened.set()
+        await asyncio.to_thread(first.join, 30)
+        await lane.run(lambda: seen.append(threading.current_thread() is lane._thread), timeout_s=NEVER)
+        lane.close()
+        return error.code, first.is_alive(), lane._thread is first
+
+    assert (Code.DEVICE_TIMEOUT, False, False) == asyncio.run(story())
+    assert ["behind", True] == seen
+    assert "lane leaving: a call hangs, its thread is left behind" in caplog.text
+
+
+def test_a_call_that_is_broken_in_time_leaves_the_lane_its_thread():
+    """A killed worker's call returns: whoever owns the next worker is the same thread."""
+
+    async def story():
+        lane, gate = Lane("keeping", leaves_behind=True), Gate()
+        thread = lane._thread
+        await raised_by(lane.run(gate, timeout_s=NOW, wait_s=NEVER, abandoned=gate.opened.set))
+        await lane.run(lambda: None, timeout_s=NEVER)
+        await asyncio.sleep(_BREAKS_WITHIN_S + 0.1)
+        kept = lane._thread is thread
+        lane.close()
+        return kept
+
+    assert asyncio.run(story())
 
 
 def test_a_queued_call_that_is_cancelled_is_dropped(lane):

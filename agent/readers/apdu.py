@@ -10,6 +10,8 @@ from agent.readers.ports import Card
 
 SW_OK = 0x9000
 SW_END_OF_FILE = 0x6282  # fewer bytes than asked for
+SW_PROTECTED = 0x6982  # security status not satisfied
+SW_NOT_FOUND = 0x6A82  # no file or application of this name
 
 _MAX_EXCHANGES = 16
 _PADDING = (0x00, 0xFF)  # zeroes are seen on cards; FF, an erased memory, is a [guess]
@@ -40,6 +42,12 @@ def objects(data: bytes) -> Iterator[tuple[int, bytes]]:
 
     Raises card.unreadable where the string is cut or not shaped so.
     """
+    for tag, start, end in spans(data):
+        yield tag, data[start:end]
+
+
+def spans(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """The same, with where each value begins and ends."""
     at = 0
     while at < len(data):
         if data[at] in _PADDING:
@@ -52,7 +60,7 @@ def objects(data: bytes) -> Iterator[tuple[int, bytes]]:
             raise AgentError(Code.CARD_UNREADABLE, f"TLV cut at byte {at}") from None
         if at + size > len(data):
             raise AgentError(Code.CARD_UNREADABLE, f"TLV of tag {tag:X} is cut")
-        yield tag, data[at : at + size]
+        yield tag, at, at + size
         at += size
 
 

@@ -42,7 +42,16 @@ class Readers(Protocol):
     def transaction(self, reader: str) -> AbstractContextManager[Card]:
         """Connect SHARED and hold one transaction; leave the card as it is at the end (SCARD_LEAVE_CARD).
 
-        Raises reader.absent, card.absent, card.removed, card.mute, card.inUse, pcsc.unavailable.
+        Another program's transaction is waited for, some seconds. Raises reader.absent, card.absent,
+        card.removed, card.mute, pcsc.unavailable, and card.inUse with the fact `rivals`: the known programs
+        of the field that run here and may hold the card; before the first command nothing was sent.
+        """
+        ...
+
+    def reset(self, reader: str) -> None:
+        """Reset the card in this reader: a code that was verified on it is verified no more.
+
+        Every other program's session with that card ends too. Raises as `transaction`.
         """
         ...
 

@@ -3,33 +3,38 @@
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import TypeVar
 
 from agent.errors import AgentError, Code
 from agent.model import CardKind
 from agent.protocol.messages import VitaleReadParams, VitaleReadResult
-from agent.readers.desk import DeskReading, read_first_vitale, reread
-from agent.readers.vitale import rank_candidates
+from agent.readers.vitale import check_environment, rank_candidates
 from agent.workflows.desk import CARD_QUEUE_S, Asker, Desk
 from agent.workflows.readings import Kept
 
-READ_TIMEOUT_S = 20  # 0.2 to 1.5 s on a real card; more is a card or a reader that hangs
-
 T = TypeVar("T")
 
-_MAY_STILL_COME = {Code.VITALE_ABSENT, Code.READER_ABSENT, Code.CARD_REMOVED, Code.CARD_MUTE}
+# Worth waiting for: on a desk with one reader the cards take turns in it.
+_MAY_STILL_COME = {
+    Code.VITALE_ABSENT,
+    Code.VITALE_CPX_INSTEAD,
+    Code.READER_ABSENT,
+    Code.CARD_REMOVED,
+    Code.CARD_MUTE,
+}
 
 
 async def read(desk: Desk, asker: Asker, params: VitaleReadParams) -> VitaleReadResult:
     """Read the first carte Vitale found in any reader; with `wait`, wait for one that many seconds.
 
-    Raises the codes of `read_first_vitale`, device.busy, device.timeout.
+    Raises the codes of `read_first_vitale`, vitale.environment, device.busy, device.timeout.
     """
     deadline = asyncio.get_running_loop().time() + (params.wait or 0)
     while True:
         mark = desk.seen
         try:
-            reading = await _read_now(desk, asker, params.reader)
+            reading = await _on_readers(desk, asker, partial(desk.vitale.read, params.reader))
             break
         except AgentError as error:
             left = deadline - asyncio.get_running_loop().time()
@@ -38,6 +43,7 @@ async def read(desk: Desk, asker: Asker, params: VitaleReadParams) -> VitaleRead
             await asker.progress("vitale.waiting", "card.vitale")
             if not await wait_for_change(desk, mark, left):
                 raise
+    check_environment(reading.content.card, desk.environment)
     now = desk.now()
     expires_at = now + timedelta(seconds=desk.settings().vitale.max_age_s)
     read_id = desk.new_id()
@@ -53,23 +59,25 @@ async def read(desk: Desk, asker: Asker, params: VitaleReadParams) -> VitaleRead
 
 async def read_again(desk: Desk, asker: Asker, kept: Kept) -> None:
     """The card must be the very same, just before WS_INS1. Raises vitale.changed, vitale.stale."""
-    await _on_readers(desk, asker, lambda: reread(desk.readers, kept.reading))
+    await _on_readers(desk, asker, partial(desk.vitale.read_again, kept.reading))
     if desk.now() >= kept.expires_at:
         raise AgentError(Code.VITALE_STALE)
 
 
 def rank_of(kept: Kept, holder: int, rank: int | None) -> tuple[int, bool]:
-    """The rank to send, and whether it is assumed.
+    """The rank to send, and whether it is assumed. One that the card gives counts before a page's.
 
     Raises vitale.rankNeeded with the candidates when two holders have one birth date.
     """
+    chosen = kept.reading.content.holders[holder]
+    if not chosen.rank_assumed:
+        return chosen.rank, False
     if rank is not None:
         return rank, False
     candidates = rank_candidates(kept.reading.content.holders, holder)
     if candidates:
         raise AgentError(Code.VITALE_RANK_NEEDED, candidates=candidates)
-    chosen = kept.reading.content.holders[holder]
-    return chosen.rank, chosen.rank_assumed
+    return chosen.rank, True
 
 
 async def wait_for_change(desk: Desk, mark: object, seconds: float) -> bool:
@@ -82,18 +90,11 @@ async def wait_for_change(desk: Desk, mark: object, seconds: float) -> bool:
     return True
 
 
-async def _read_now(desk: Desk, asker: Asker, reader: str | None) -> DeskReading:
-    preferences = desk.settings().readers
-    return await _on_readers(
-        desk,
-        asker,
-        lambda: read_first_vitale(desk.readers, reader=reader, prefer=preferences.prefer, exclude=preferences.exclude),
-    )
-
-
 async def _on_readers(desk: Desk, asker: Asker, call: Callable[[], T]) -> T:
     async with desk.vitale_turn.taken_by(asker.origin, wait_s=desk.card_queue_s):
-        return await desk.lanes.pcsc.run(call, timeout_s=READ_TIMEOUT_S, wait_s=CARD_QUEUE_S)
+        return await desk.lanes.pcsc.run(
+            call, timeout_s=desk.vitale.timeout_s, wait_s=CARD_QUEUE_S, abandoned=desk.vitale.kill
+        )
 
 
 def has_card(desk: Desk, *kinds: CardKind) -> bool:

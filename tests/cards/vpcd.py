@@ -99,12 +99,13 @@ class Insertion:
 def serve(card: VirtualCard, port: int, orders: Mapping[str, Callable[..., Any]] | None = None) -> None:
     """Obey `{"order": name, …arguments}` lines on stdin, answer `{"value": …}` or `{"error": …}` on stdout.
 
-    `insert`, `remove` and `counts` (APDUs, and how often the card was powered on, off and reset) are
-    known to every card; `orders` are the card's own. Ends with its input.
+    `insert` (`into` another reader than `port`), `remove` and `counts` (APDUs, and how often the card was
+    powered on, off and reset) are known to every card; `orders` are the card's own. Ends with its input.
     """
     counts = {"apdus": 0, "on": 0, "off": 0, "reset": 0}
     inserted: list[Insertion] = []
     left_at = -_NOTICED_S
+    last = port
 
     def remove() -> None:
         nonlocal left_at
@@ -112,11 +113,14 @@ def serve(card: VirtualCard, port: int, orders: Mapping[str, Callable[..., Any]]
             inserted.pop().remove()
             left_at = time.monotonic()
 
-    def insert() -> bool:
+    def insert(into: int = port) -> bool:
+        nonlocal last
         for _ in range(_TRIES):
             remove()
-            time.sleep(max(0, left_at + _NOTICED_S - time.monotonic()))
-            inserted.append(Insertion(card, port, counts))
+            if into == last:
+                time.sleep(max(0, left_at + _NOTICED_S - time.monotonic()))
+            last = into
+            inserted.append(Insertion(card, into, counts))
             if inserted[-1].seen():
                 return True
         return False

@@ -37,11 +37,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def pcscd(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator["Pcscd"]:
-    """The daemon of this process and its children, with two readers: "Vitale" and "CPS".
+    """The daemon of this process and its children, with three readers of two slots: "Vitale", "CPS" and "Bureau".
 
-    Who kills it restarts it: same socket, same ports. Who inserts a card removes it.
+    Who kills it, or restarts it with fewer readers, restarts it: same socket, same ports. Who inserts a card
+    removes it.
     """
-    with Pcscd(tmp_path_factory.mktemp("pcscd"), ["Vitale", "CPS"], run=pytestconfig.stash[_OURS]) as service:
+    readers = ["Vitale", "CPS", "Bureau"]
+    with Pcscd(tmp_path_factory.mktemp("pcscd"), readers, run=pytestconfig.stash[_OURS]) as service:
         yield service
 
 
@@ -60,6 +62,7 @@ class Pcscd:
         self._run = run or _run_folder()
         self._socket = self._run / "pcscd" / "pcscd.comm"
         self._readers = list(readers)
+        self._plugged = self._readers
         self._ports: dict[str, int] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self.environment = {"PCSCLITE_CSOCK_NAME": str(self._socket)}
@@ -81,10 +84,10 @@ class Pcscd:
         """Where the virtual card of this reader connects."""
         return self._ports[name]
 
-    def reader(self, name: str) -> str:
-        """The PC/SC name of the first slot of this reader."""
+    def reader(self, name: str, slot: int = 0) -> str:
+        """The PC/SC name of this reader's slot, 0 or 1; the card of slot 1 connects one port higher."""
         assert name in self._ports
-        return f"{name} 00 00"
+        return f"{name} 00 {slot:02}"
 
     @property
     def pid(self) -> int:
@@ -97,9 +100,14 @@ class Pcscd:
         self._process.kill()
         self._process.wait()  # pcscd refuses to start beside its own zombie
 
-    def restart(self) -> None:
-        """End it if it runs, remove what it left, start it on the same ports."""
+    def restart(self, readers: Sequence[str] | None = None) -> None:
+        """End it if it runs, remove what it left, start it on the same ports, with these of its readers or with all.
+
+        A reader comes or goes by a restart only: Debian's pcscd 1.9.9 takes `--hotplug` (SIGUSR1), says in its
+        log that the signal came, and reads no configuration again; it rescans USB, where nothing of ours is.
+        """
         self._end()
+        self._plugged = self._readers if readers is None else list(readers)
         for left in ("pcscd.comm", "pcscd.pid"):
             (self._run / "pcscd" / left).unlink(missing_ok=True)
         self._start()
@@ -116,15 +124,20 @@ class Pcscd:
         for name in ("conf", "no-drivers"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         (self._run / "pcscd").mkdir(parents=True)
-        rows = []
-        for index, name in enumerate(self._readers):
-            own = self._folder / f"vpcd{index}.so"
-            shutil.copyfile(driver, own)
-            port = self._ports[name] = _free_ports()
-            rows.append(f'FRIENDLYNAME "{name}"\nDEVICENAME /dev/null:{port:#x}\nLIBPATH {own}\nCHANNELID {port:#x}\n')
-        (self._folder / "conf" / "readers").write_text("\n".join(rows))
+        for name in self._readers:
+            shutil.copyfile(driver, self._driver_of(name))
+            self._ports[name] = _free_ports()
+
+    def _driver_of(self, name: str) -> Path:
+        return self._folder / f"vpcd{self._readers.index(name)}.so"
 
     def _start(self) -> None:
+        rows = [
+            f'FRIENDLYNAME "{name}"\nDEVICENAME /dev/null:{self._ports[name]:#x}\n'
+            f"LIBPATH {self._driver_of(name)}\nCHANNELID {self._ports[name]:#x}\n"
+            for name in self._plugged
+        ]
+        (self._folder / "conf" / "readers").write_text("\n".join(rows))
         as_root = os.geteuid() == 0
         script = (
             'mount --bind "$1" "$2" && mount --bind "$3" /run '
@@ -138,7 +151,7 @@ class Pcscd:
                 stdout=log,
                 stderr=log,
             )
-        wanted = {port + slot for port in self._ports.values() for slot in range(_SLOTS)}
+        wanted = {self._ports[name] + slot for name in self._plugged for slot in range(_SLOTS)}
         self._wait(lambda: self._socket.exists() and wanted <= _listening())
 
     def _wait(self, ready: Callable[[], bool]) -> None:

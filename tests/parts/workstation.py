@@ -20,6 +20,7 @@ origins = ["{site}"]
 test = "SIMULATEUR-0001"
 
 [cpx]
+{cpx_lines}
 module = "{module}"
 activities = {{ "{doctor}" = "01" }}
 [[cpx.billing_ids]]
@@ -37,11 +38,14 @@ organisation = ["{anchors}"]
 """
 
 
-def write_config(file: Path, *, site: str, module: Path, insi: SimulatedInsi, anchors: Path, more: str = "") -> None:
-    """Allow `site`, sign with `module`, call `insi`, trust `anchors`; `more` is TOML to add."""
+def write_config(
+    file: Path, *, site: str, module: Path, insi: SimulatedInsi, anchors: Path, cpx: str = "", more: str = ""
+) -> None:
+    """Allow `site`, sign with `module`, call `insi`, trust `anchors`; `cpx`: lines of [cpx], `more`: TOML to add."""
     text = _CONFIG.format(
         site=site,
         module=module,
+        cpx_lines=cpx,
         doctor=Person().national_id,
         cpx=insi.url(AuthMode.CPX),
         organisation=insi.url(AuthMode.ORGANISATION),

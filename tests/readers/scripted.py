@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
+from agent.errors import AgentError, Code
 from agent.readers.transcript import SimulatedReaders, Transcript, shipped_cards
+from tests.cards.vpcd import Pulled, VirtualCard
 
 VITALE_2 = bytes.fromhex("3B751300004409EA9000")
 
@@ -20,6 +22,23 @@ class ScriptedCard:
     def transmit(self, command: bytes) -> tuple[bytes, int]:
         self.commands.append(command.hex().upper())
         answer = next(self._answers, bytes.fromhex("6F00"))
+        return answer[:-2], int.from_bytes(answer[-2:], "big")
+
+
+class PlayedCard:
+    """A virtual card of `tests/cards` without a reader; keeps the commands."""
+
+    def __init__(self, card: VirtualCard) -> None:
+        self._card = card
+        self.atr = card.atr
+        self.commands: list[str] = []
+
+    def transmit(self, command: bytes) -> tuple[bytes, int]:
+        self.commands.append(command.hex().upper())
+        try:
+            answer = self._card.apdu(command)
+        except Pulled:
+            raise AgentError(Code.CARD_REMOVED) from None
         return answer[:-2], int.from_bytes(answer[-2:], "big")
 
 

@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.model import CardKind
-from agent.readers.kinds import kind_of
+from agent.readers.kinds import ATR_TABLE, AtrRow, kind_of
+from agent.readers.transcript import SimulatedReaders, shipped_cards
 
 KNOWN = [
     ("3B 75 13 00 00 43 09 EA 90 00", CardKind.VITALE_2),
@@ -49,6 +50,29 @@ def test_a_card_of_no_row_is_unknown(atr: str) -> None:
 
 def test_a_cpx_of_a_later_model_is_a_cpx_by_its_historical_bytes() -> None:
     assert CardKind.CPX == kind_of(bytes.fromhex("3B AC 00 40 2A 00 12 25 00 64 80 00 05 99 00 90 00"))
+
+
+def test_a_row_says_whether_it_is_a_published_atr_or_a_mask() -> None:
+    masks = [row for row in ATR_TABLE if not row.exact]
+
+    assert ["[guess]"] * len(masks) == [row.source[:7] for row in masks]
+    assert all(row.fits(row.pattern) for row in ATR_TABLE if row.exact)
+    assert len({row.pattern for row in ATR_TABLE}) == len(ATR_TABLE)
+
+
+def test_a_row_of_the_settings_comes_before_the_table() -> None:
+    table = (AtrRow("3B6500002063CB6800", CardKind.VITALE_2, "ours", "test"), *ATR_TABLE)
+    other = (AtrRow("3B7513......09EA9000", CardKind.UNKNOWN, "ours", "test"), *ATR_TABLE)
+
+    assert CardKind.VITALE_2 == kind_of(bytes.fromhex("3B6500002063CB6800"), table)
+    assert CardKind.UNKNOWN == kind_of(bytes.fromhex("3B751300004409EA9000"), other)
+    assert CardKind.CPX == kind_of(bytes.fromhex("3BAC00402A001225006480000310009000"), table)
+
+
+def test_readers_tell_cards_by_the_table_they_are_given() -> None:
+    readers = SimulatedReaders({"A": "cpx"}, shipped_cards(), lambda _: CardKind.VITALE_1)
+
+    assert [CardKind.VITALE_1] == [one.card.kind for one in readers.seen() if one.card]
 
 
 @given(st.binary(max_size=40))

@@ -3,103 +3,22 @@
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from smartcard import scard
 
-from agent.errors import AgentError, Code
-from agent.model import CardKind, ReaderSeen
-from agent.readers.desk import DeskReading, read_first_vitale, reread
+from agent.errors import Code
+from agent.model import CardKind
+from agent.readers.desk import reread
 from agent.readers.pcsc import PcscCard, PcscReaders, begin_transaction
-from agent.readers.ports import Watch
 from tests.cards.process import CardProcess
 from tests.cards.vitale import CPS3
 from tests.parts.pcscd import Pcscd
+from tests.readers.watched import SELECT_MF, Desk, Seen, another_program, kind_in, read, refusal, send
 
-SELECT_MF, READ = bytes.fromhex("00A40000023F00"), bytes.fromhex("00B0820000")
-Seen = list[ReaderSeen] | None
-
-
-class Desk:
-    """What a watcher of the real card service was told."""
-
-    def __init__(self) -> None:
-        self._news: queue.SimpleQueue[Seen] = queue.SimpleQueue()
-        self._watch: Watch = PcscReaders().watch(self._news.put)
-
-    def until(self, wanted: Callable[[Seen], bool]) -> list[Seen]:
-        """Everything told up to the first that is wanted."""
-        told: list[Seen] = []
-        while not told or not wanted(told[-1]):
-            told.append(self._news.get(timeout=20))
-        return told
-
-    def until_card(self, reader: str, kind: CardKind | None) -> list[Seen]:
-        return self.until(lambda seen: seen is not None and kind == kind_in(seen, reader))
-
-    def close(self) -> None:
-        self._watch.close()
-
-
-def kind_in(seen: list[ReaderSeen], reader: str) -> CardKind | None:
-    return next(one.card.kind if one.card else None for one in seen if one.reader == reader)
-
-
-@pytest.fixture
-def desk(pcscd: Pcscd) -> Iterator[Desk]:
-    watched = Desk()
-    yield watched
-    watched.close()
-
-
-@pytest.fixture
-def vitale(pcscd: Pcscd, desk: Desk) -> Iterator[Callable[..., CardProcess]]:
-    """Insert a virtual card with these options into the reader "Vitale"; it is out and noticed at the end."""
-    reader, cards = pcscd.reader("Vitale"), list[CardProcess]()
-
-    def insert(*options: str, kind: CardKind = CardKind.VITALE_2) -> CardProcess:
-        cards.append(CardProcess("tests.cards.vitale", pcscd.port_of("Vitale"), *options))
-        cards[-1].insert()
-        desk.until_card(reader, kind)
-        return cards[-1]
-
-    yield insert
-    for card in cards:
-        card.__exit__()
-    after = Desk()
-    after.until_card(reader, None)
-    after.close()
-
-
-@contextmanager
-def another_program(reader: str, *, share: int = scard.SCARD_SHARE_SHARED) -> Iterator[Any]:
-    """A connection to the card by a context of its own, as another program has."""
-    _, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
-    hresult, handle, _ = scard.SCardConnect(context, reader, share, scard.SCARD_PROTOCOL_T0)
-    assert hresult == scard.SCARD_S_SUCCESS
-    yield handle
-    scard.SCardDisconnect(handle, scard.SCARD_LEAVE_CARD)
-    scard.SCardReleaseContext(context)
-
-
-def send(handle: Any, command: bytes) -> str:
-    hresult, answer = scard.SCardTransmit(handle, scard.SCARD_PCI_T0, list(command))
-    assert hresult == scard.SCARD_S_SUCCESS
-    return bytes(answer).hex().upper()
-
-
-def read() -> DeskReading:
-    return read_first_vitale(PcscReaders(), reader=None, prefer=(), exclude=())
-
-
-def refusal(call: Callable[[], object]) -> AgentError:
-    with pytest.raises(AgentError) as error:
-        call()
-    return error.value
+READ = bytes.fromhex("00B0820000")
 
 
 @pytest.mark.parametrize("manners", [(), ("--case4",), ("--exact",), ("--case4", "--exact", "--padding", "71")])
@@ -170,7 +89,7 @@ def test_a_card_with_the_looks_of_a_vitale_and_none_of_its_answers_is_unknown(
 def test_a_protected_card_is_said(vitale: Callable[..., CardProcess]) -> None:
     vitale("--protected")
 
-    assert Code.CARD_UNREADABLE == refusal(read).code
+    assert Code.VITALE_PROTECTED == refusal(read).code
 
 
 def test_a_card_whose_atr_is_garbled_is_mute(pcscd: Pcscd, vitale: Callable[..., CardProcess]) -> None:

@@ -1,0 +1,30 @@
+"""The agent with somebody at the desk who always gives the code: `python -m tests.parts.attended CONFIG`.
+
+As `insi-agent run --no-tray --port 0 --config CONFIG`, but that the window's process answers by itself, as it does
+for the simulator. No part of the tests is loaded beside it.
+"""
+
+import sys
+from pathlib import Path
+
+from agent.app import Options, load_settings
+from agent.child import harden
+from agent.log import configure
+from agent.places import Places
+from agent.running import RunningAgent, until_told_to_stop
+
+
+def main(config: Path) -> None:
+    harden()
+    options = Options(port=0, config_file=config, answers_itself=True)
+    places = Places.real(load_settings(options).settings.journal.directory).create()
+    configure("INFO", stderr=True, folder=places.log)
+    running = RunningAgent(options, places)
+    try:
+        until_told_to_stop(running, tray=False)
+    finally:
+        running.stop()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
