@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench documents clean
+.PHONY: demo test lint bench soak-cards documents clean
 
 demo: $(VENV)/ready-demo ## the whole journey in the browser, with simulated cards and INSi
 	$(BIN)/insi-agent demo
@@ -20,8 +20,12 @@ lint: $(VENV)/ready-test
 bench: $(VENV)/ready-test ## figures as interleaved ratios, see benchmarks/README.md
 	$(BIN)/python -m benchmarks
 
-documents: $(VENV)/ready-test ## bring PROTOCOL.md and schema.json up to date
+soak-cards: $(VENV)/ready-test ## 2,000 random events on readers, cards and services while two clients work
+	$(BIN)/python -m tests.soak.cards --events 2000
+
+documents: $(VENV)/ready-test ## bring PROTOCOL.md, schema.json and SUPPORTED.md up to date
 	$(BIN)/python -m agent.protocol.document
+	$(BIN)/python -m agent.readers.supported
 
 $(VENV)/ready-demo: pyproject.toml packaging/system-packages
 	sh packaging/system-packages demo

@@ -9,7 +9,7 @@ import contextlib
 import getpass
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -21,6 +21,7 @@ from agent import __version__
 from agent.config import ALL_RIGHTS, BillingId, Loaded, Settings, Software, Source, load, system_layers
 from agent.errors import AgentError, Code
 from agent.insi.addresses import ADDRESSES
+from agent.lane import Lane
 from agent.model import AuthMode, CardKind, Environment, ReaderSeen, Right, Value
 from agent.pin import Pin
 from agent.places import Places, Running, announce, claim, instance_id, withdraw
@@ -28,10 +29,10 @@ from agent.protocol.messages import API_LEVEL, CpxChangedParams, WatchResult
 from agent.protocol.methods import BEFORE_HELLO, FROM_MEMORY
 from agent.protocol.origins import Caller, Doorkeeper
 from agent.protocol.session import Call
-from agent.tray.bridge import PinQuestion
+from agent.tray.bridge import ActivityQuestion, PinQuestion
 from agent.tray.state import TrayState
 from agent.workflows import cpx, greeting, retrieve, trace, vitale
-from agent.workflows.desk import Asker, Desk
+from agent.workflows.desk import Asker, CardSession, Desk
 from agent.workflows.watching import changes
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from agent.insi.http import HttpTeleservice
     from agent.insi.ports import HttpReply
     from agent.protocol.server import Conversation, Progress
+    from agent.readers.desk import VitaleSource
     from agent.readers.ports import Readers
     from agent.secrets import Secrets
     from agent.signing.organisation import OrganisationCertificate
@@ -50,6 +52,7 @@ log = logging.getLogger(__name__)
 SIMULATED_AUTHORISATION = "SIMULATEUR-0001"
 P12_SECRET_NAME = "organisation-passphrase"  # noqa: S105  (a name, not the secret)
 STOP_PATIENCE_S = 10
+SCREEN_TIMEOUT_S = 10
 CHANGE_NOTHING = BEFORE_HELLO | FROM_MEMORY
 DENIED = {"origin_state": "denied", "capabilities": []}
 
@@ -75,6 +78,7 @@ class Options:
     simulate: bool = False
     port: int | None = None
     config_file: Path | None = None
+    card: Path | None = None  # a recorded carte Vitale for the simulator's reader
     demo_origin: str | None = None  # the demonstration page's, simulated only
     answers_itself: bool = False  # the simulated person answers the code question without a window
 
@@ -147,13 +151,16 @@ class Agent:
         self._stops.append(watch.close)
         if self.desk.organisation_configured():
             self._spawn(self._open_organisation())
+        self.desk.finish(self._watch_screen())
         log.info("listening on port %s, %s", self.port, self.desk.environment)
 
     async def stop(self) -> None:
         """Stop in reverse order: no new calls, running ones end, the card is logged out, the journal closed."""
         await self._server.shut()
         if self.desk.exchanges:
-            await asyncio.wait(self.desk.exchanges, timeout=STOP_PATIENCE_S)
+            _, hanging = await asyncio.wait(self.desk.exchanges, timeout=STOP_PATIENCE_S)
+            if hanging:  # perhaps a login on a pin-pad: with its process it ends, and the card is reset
+                self.desk.tokens().kill()
         for task in [*self._tasks, *([self._expiry] if self._expiry else [])]:
             task.cancel()
         await cpx.end_session(self.desk)
@@ -238,20 +245,47 @@ class Agent:
     def _saw(self, seen: list[ReaderSeen] | None) -> None:
         """The watcher saw something: remember it, tell who watches, end a session whose card left."""
         before, self.desk.seen = self.desk.seen, seen
-        self._spawn(self._saw_change(changes(before, seen)))
+        # looked at now: by the time this is told, the next card may be in the reader
+        ended = self.desk.session if cpx.card_left(self.desk) else None
+        self._spawn(self._saw_change(changes(before, seen), ended))
 
-    async def _saw_change(self, notifications: Sequence[tuple[str, ReaderSeen]]) -> None:
+    async def _saw_change(self, notifications: Sequence[tuple[str, ReaderSeen]], ended: CardSession | None) -> None:
         async with self.desk.seen_change:
             self.desk.seen_change.notify_all()
         async with self._telling:  # in the order in which it happened, also to a page that reads slowly
             for method, params in notifications:
                 for conversation in self._watching():
                     await conversation.notify(method, params)
-        if cpx.card_left(self.desk):
-            await cpx.end_session(self.desk)
+        if ended is not None:
+            await cpx.end_session(self.desk, ended, card_left=True)
         elif any(params.card and params.card.kind is CardKind.CPX for _, params in notifications):
             self.session_changed()
         self._show_state()
+
+    async def _watch_screen(self) -> None:
+        """Listen to the screen's lock, without making anybody wait for a bus."""
+        from agent.screen import watch_screen
+
+        lane = Lane("screen")
+        try:
+            watch = await lane.run(partial(watch_screen, self._screen_locked_in_watcher), timeout_s=SCREEN_TIMEOUT_S)
+        except AgentError as error:
+            log.warning("the screen's lock is not watched: %s", error)
+            return
+        finally:
+            lane.close(0)
+        if watch is not None:
+            self._stops.append(watch.close)
+
+    def _screen_locked_in_watcher(self) -> None:
+        """Called in the watcher's thread."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            self._loop.call_soon_threadsafe(self._screen_locked)
+
+    def _screen_locked(self) -> None:
+        log.info("the screen was locked")
+        if self.settings.cpx.lock_with_screen:
+            self._spawn(cpx.end_session(self.desk))
 
     def session_changed(self) -> None:
         """The card session opened, closed, or a professional's card came or went."""
@@ -357,6 +391,7 @@ def load_settings(options: Options) -> Loaded:
 
 def real_desk(agent: Agent) -> Desk:
     """PC/SC, PKCS#11, the configured INSi, the user's keyring."""
+    from agent.native import ROOT, check_library
     from agent.readers.pcsc import PcscReaders
     from agent.secrets import KeyringSecrets
     from agent.signing.worker import TokenWorker
@@ -381,8 +416,11 @@ def real_desk(agent: Agent) -> Desk:
 
     return _desk(
         agent,
-        readers=PcscReaders(),
-        tokens=TokenWorker(agent.settings.cpx.module),
+        readers=PcscReaders(card_kinds(lambda: agent.settings)),
+        tokens=TokenWorker(
+            agent.settings.cpx.module,
+            check=partial(check_library, owners=ROOT if agent.settings.managed else None),
+        ),
         secrets=keyring,
         load_organisation=load_organisation,
         endpoint=endpoint,
@@ -392,7 +430,7 @@ def real_desk(agent: Agent) -> Desk:
 def simulated_desk(agent: Agent) -> Desk:
     """Transcript cards, a token with a real key, a loopback INSi: nothing of the real state is touched."""
     from agent.insi.fake_insi import SimulatedInsi
-    from agent.readers.transcript import SimulatedReaders
+    from agent.readers.transcript import SimulatedReaders, load_transcript
     from agent.secrets import FileSecrets
     from agent.signing.organisation import open_p12
     from agent.simulator.pki import open_pki
@@ -410,7 +448,8 @@ def simulated_desk(agent: Agent) -> Desk:
     agent.on_stop(insi.stop)
     agent.simulated_insi = insi
     urls = {mode: insi.url(mode) for mode in AuthMode}
-    readers = SimulatedReaders.default()
+    card = load_transcript(agent.options.card) if agent.options.card else None
+    readers = SimulatedReaders.default(card_kinds(lambda: agent.settings), card)
     return _desk(
         agent,
         readers=readers,
@@ -441,6 +480,7 @@ def _desk(
         environment=settings.environment,
         instance_id=instance_id(agent.places.data),
         readers=readers,
+        vitale=_vitale_source(agent, readers),
         tokens=lambda: tokens,
         teleservice=_Teleservice(agent, endpoint, load_organisation),
         load_organisation=load_organisation,
@@ -457,6 +497,33 @@ def _desk(
         account=_account(),
         changed=agent.session_changed,
     )
+
+
+def card_kinds(settings: Callable[[], Settings]) -> Callable[[bytes], CardKind]:
+    """Which card an ATR is, by the rows of the settings first."""
+    from agent.readers.kinds import ATR_TABLE, AtrRow, kind_of
+
+    def kind(atr: bytes) -> CardKind:
+        own = (AtrRow(row.atr, row.kind, "configured", "readers.cards") for row in settings().readers.cards)
+        return kind_of(atr, (*own, *ATR_TABLE))
+
+    return kind
+
+
+def _vitale_source(agent: Agent, readers: "Readers") -> "VitaleSource":
+    """How the carte Vitale is read here; another choice counts from the next start on."""
+    from agent.readers.desk import PcscVitale
+
+    wanted = agent.settings.vitale
+    if wanted.backend == "apilec" and not agent.options.simulate:
+        from agent.native import ROOT, check_library
+        from agent.readers.apilec import ApilecVitale
+
+        check = partial(check_library, owners=ROOT if agent.settings.managed else None)
+        source = ApilecVitale(**dict(wanted.apilec), today=lambda: datetime.now(UTC).date(), check=check)
+        agent.on_stop(source.close)
+        return source
+    return PcscVitale(readers, lambda: (agent.settings.readers.prefer, agent.settings.readers.exclude))
 
 
 class _Once:
@@ -526,9 +593,18 @@ class _Person:
         self._agent, self._person = agent, Person(simulated=simulated)
 
     async def ask_pin(self, question: PinQuestion) -> Pin | None:
+        with self._shown():
+            return await self._person.ask_pin(question)
+
+    async def ask_activity(self, question: ActivityQuestion) -> str:
+        with self._shown():
+            return await self._person.ask_activity(question)
+
+    @contextlib.contextmanager
+    def _shown(self) -> Iterator[None]:
         self._agent.question(opened=True)
         try:
-            return await self._person.ask_pin(question)
+            yield
         finally:
             self._agent.question(opened=False)
 

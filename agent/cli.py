@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from agent import __version__
+from agent import __version__, cards_command
 from agent.errors import AgentError, Code
-from agent.places import Places, find_running
+from agent.places import Places
+
+_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 
 
 def main(arguments: list[str]) -> int:
@@ -20,11 +22,19 @@ def main(arguments: list[str]) -> int:
     parsed = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = parsed.command
     try:
-        return command(parsed)
+        status = command(parsed)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # who read us has read enough; Python would complain of it once more at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     except AgentError as error:
         print(f"{error.row.title.fr} {error.row.action.fr}", file=sys.stderr)
-        if setting := error.facts.get("setting"):
-            print(f"Réglage : {setting}", file=sys.stderr)
+        for fact, name in (("setting", "Réglage"), ("reason", "Raison")):
+            if fact in error.facts:
+                print(f"{name} : {error.facts[fact]}", file=sys.stderr)
         print(f"[{error}]", file=sys.stderr)
         return 1
 
@@ -44,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
 
     run = command("run", _run, "démarrer l'agent")
     run.add_argument("--simulate", action="store_true", help="cartes et INSi simulés, rien de réel n'est touché")
+    run.add_argument("--card", type=Path, metavar="FICHIER", help="avec --simulate : cette carte enregistrée")
     run.add_argument("--no-tray", action="store_true", help="sans icône")
     run.add_argument("--port", type=_port, help="ce port exactement ; 0 : n'importe lequel")
     run.add_argument("--config", type=Path, metavar="FICHIER", help="à la place du fichier de l'utilisateur")
@@ -53,13 +64,12 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--json", action="store_true", help="dire l'adresse sur une ligne JSON")
     demo.add_argument("--port", type=_port, default=0, help="port de l'agent ; 0 : n'importe lequel")
 
-    for name, ask, says in (
-        ("status", _status, "état de l'agent en marche"),
-        ("cards", _cards, "lecteurs et cartes vus par l'agent en marche"),
-    ):
-        made = command(name, ask, says)
+    status = command("status", _status, "état de l'agent en marche")
+    cards = command("cards", cards_command.show, "lecteurs et cartes vus par l'agent en marche")
+    for made in (status, cards):
         made.add_argument("--simulated", action="store_true", help="ceux du simulateur")
         made.add_argument("--json", action="store_true")
+    cards_command.add_words(cards)
 
     doctor = command("doctor", _doctor, "vérifier ce poste")
     doctor.add_argument("--json", action="store_true")
@@ -87,7 +97,9 @@ def _run(parsed: argparse.Namespace) -> int:
     from agent.log import configure
     from agent.running import RunningAgent, until_told_to_stop
 
-    options = Options(simulate=parsed.simulate, port=parsed.port, config_file=parsed.config)
+    if parsed.card and not parsed.simulate:
+        raise AgentError(Code.CONFIG_INVALID, "a recorded card belongs to the simulator", setting="--card")
+    options = Options(simulate=parsed.simulate, port=parsed.port, config_file=parsed.config, card=parsed.card)
     places = Places.simulated() if parsed.simulate else Places.real(load_settings(options).settings.journal.directory)
     places.create()
     configure("INFO", stderr=True, folder=places.log)
@@ -157,27 +169,6 @@ def _status(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _cards(parsed: argparse.Namespace) -> int:
-    readers = _ask(parsed, "cards.watch")["readers"]
-    if parsed.json:
-        return _print_json(readers)
-    for reader in readers:
-        card = reader.get("card")
-        print(f"{reader['reader']} : {_CARDS[card['kind']] if card else 'vide'}")
-    if not readers:
-        print("Aucun lecteur.")
-    return 0
-
-
-_CARDS = {
-    "vitale2": "carte Vitale",
-    "vitale1": "carte Vitale d'un ancien modèle",
-    "cpx": "carte de professionnel",
-    "cpxContactless": "carte de professionnel, sans contact",
-    "unknown": "carte inconnue",
-}
-
-
 def _doctor(parsed: argparse.Namespace) -> int:
     from agent.doctor import examine
 
@@ -216,15 +207,11 @@ def _identity(parsed: argparse.Namespace) -> int:
 
 
 def _ask(parsed: argparse.Namespace, method: str) -> Any:
-    from agent.client import ask
+    from agent.client import ask, find_agent
 
-    running = find_running((Places.simulated() if parsed.simulated else Places.real()).runtime)
-    if running is None:
-        raise AgentError(Code.AGENT_NOT_RUNNING)
-    return ask(running, (method, {}))[0]
+    return ask(find_agent(simulated=parsed.simulated), (method, {}))[0]
 
 
 def _print_json(value: Any) -> int:
-    with contextlib.suppress(BrokenPipeError):
-        print(json.dumps(value, ensure_ascii=False, indent=2))
+    print(json.dumps(value, ensure_ascii=False, indent=2))
     return 0

@@ -1,12 +1,25 @@
 """A native client of the running agent: the command line's way in. ★ websockets"""
 
 import json
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from agent import __version__
 from agent.errors import AgentError, Code
-from agent.places import Running
+from agent.places import Places, Running, find_running
 from agent.protocol.messages import API_LEVEL, SUBPROTOCOL
+
+_PATIENCE_S = 150
+
+
+def find_agent(*, simulated: bool) -> Running:
+    """Where the user's agent, or their simulator, is. Raises agent.notRunning."""
+    running = find_running((Places.simulated() if simulated else Places.real()).runtime)
+    if running is None:
+        raise AgentError(Code.AGENT_NOT_RUNNING)
+    return running
 
 
 def ask(running: Running, *calls: tuple[str, dict[str, Any]]) -> list[dict[str, Any]]:
@@ -14,12 +27,50 @@ def ask(running: Running, *calls: tuple[str, dict[str, Any]]) -> list[dict[str, 
 
     Raises agent.notRunning, or the code that a call answered.
     """
+    with _conversation(running) as talk:
+        return [talk.call(method, params) for method, params in calls]
+
+
+def follow(running: Running) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The readers now, each as a `reader.added`, then every notification as it comes: name and params.
+
+    Ends by agent.notRunning when the agent stops; raises it also as `ask` does.
+    """
+    with _conversation(running) as talk:
+        for reader in talk.call("cards.watch", {})["readers"]:
+            yield "reader.added", reader
+        while True:
+            yield talk.notification()
+
+
+class _Conversation:
+    def __init__(self, socket: Any) -> None:
+        self._socket = socket
+        self._number = 0
+        self._early: deque[dict[str, Any]] = deque()  # notifications that came before the reply waited for
+
+    def call(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        self._number += 1
+        self._socket.send(json.dumps({"jsonrpc": "2.0", "id": self._number, "method": method, "params": params}))
+        while (reply := json.loads(self._socket.recv(timeout=_PATIENCE_S))).get("id") != self._number:
+            self._early.append(reply)
+        if "error" in reply:
+            data = reply["error"].get("data", {})
+            raise AgentError(Code(data.get("reason", Code.INTERNAL)), **data.get("facts", {}))
+        result: dict[str, Any] = reply["result"]
+        return result
+
+    def notification(self) -> tuple[str, dict[str, Any]]:
+        message = self._early.popleft() if self._early else json.loads(self._socket.recv())
+        return message["method"], message["params"]
+
+
+@contextmanager
+def _conversation(running: Running) -> Iterator[_Conversation]:
     from websockets.exceptions import WebSocketException
     from websockets.sync.client import connect
     from websockets.typing import Subprotocol
 
-    hello = ("agent.hello", {"apiLevels": [API_LEVEL], "client": {"name": "insi-agent", "version": __version__}})
-    results = []
     try:
         with connect(
             f"ws://127.0.0.1:{running.port}/",
@@ -29,15 +80,10 @@ def ask(running: Running, *calls: tuple[str, dict[str, Any]]) -> list[dict[str, 
             proxy=None,
             open_timeout=5,
         ) as socket:
-            for number, (method, params) in enumerate([hello, *calls]):
-                socket.send(json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}))
-                reply: dict[str, Any] = {}
-                while reply.get("id") != number:  # notifications may come in between
-                    reply = json.loads(socket.recv(timeout=150))
-                if "error" in reply:
-                    data = reply["error"].get("data", {})
-                    raise AgentError(Code(data.get("reason", Code.INTERNAL)), **data.get("facts", {}))
-                results.append(reply["result"])
+            talk = _Conversation(socket)
+            talk.call(
+                "agent.hello", {"apiLevels": [API_LEVEL], "client": {"name": "insi-agent", "version": __version__}}
+            )
+            yield talk
     except (OSError, TimeoutError, WebSocketException):
         raise AgentError(Code.AGENT_NOT_RUNNING) from None
-    return results[1:]

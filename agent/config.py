@@ -17,7 +17,7 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agent.errors import AgentError, Code
-from agent.model import Environment, Profile, Right
+from agent.model import CardKind, Environment, Profile, Right
 
 ALL_RIGHTS: list[Right] = [right for right in Right if right is not Right.ADMIN]
 
@@ -58,12 +58,36 @@ class Software(Section):
     authorisation: dict[Environment, str] = Field(description="CNDA authorisation number per environment (IDAM)")
 
 
+class CardRow(Section):
+    """A row to put before the table of known cards (readers/kinds.py), for a card that it does not know."""
+
+    atr: str = Field(pattern=r"^[0-9A-F.]{4,66}$", description="ATR in hexadecimal, a dot for any digit")
+    kind: CardKind
+
+
 class ReaderPreferences(Section):
     prefer: list[str] = Field(default_factory=list, description="reader name patterns (fnmatch) to try first")
     exclude: list[str] = Field(default_factory=list, description="reader name patterns (fnmatch) never to use")
+    cards: list[CardRow] = Machine(list, description="ATRs to add to the known ones")
+
+
+class Apilec(Section):
+    """The licensed Vitale reading library, the customer's own copy. Untested on the real one."""
+
+    library: Path | None = machine(None, description="absolute path of the library")
+    configuration: Path | None = machine(None, description="folder of api_lec.ini")
+    wait_s: int = machine(10, ge=1, le=60, description="how long the library may wait for a card, seconds")
+    codes: dict[Annotated[str, Field(pattern=r"^[0-9]{1,5}$")], Code] = Machine(
+        dict, description="return code → code of our catalogue; the library's own table is not public"
+    )
 
 
 class Vitale(Section):
+    backend: Literal["pcsc", "apilec"] = machine("pcsc", description="how the carte Vitale is read")
+    apilec: Apilec = Field(default_factory=Apilec)
+    assertion: Literal["off", "required"] = machine(
+        "off", description="second assertion in WS_INS1 (CNDA 1.01, 1.02); needs a provider, none is shipped"
+    )
     max_age_s: int = Field(default=1200, ge=60, le=1200, description="life of a reading, seconds (CNDA 1.02)")
     send_birth_name: bool = machine(
         False, description="send NomNaissance in WS_INS1: the card's name is of unknown nature"
@@ -86,11 +110,21 @@ class Cpx(Section):
     keep: Annotated[str, Field(pattern=r"^(call|card|minutes:\d{1,3})$")] = machine(
         "card", description="how long the logged-in session stays: call, card or minutes:N"
     )
+    reset_card: bool = machine(
+        True, description="reset the card when our session ends: a logout leaves the code verified on it"
+    )
+    lock_with_screen: bool = machine(True, description="a locked screen ends the session")
     idle_minutes: int = machine(30, ge=1, le=240, description="an unused session ends")
     max_minutes: int = machine(240, ge=1, le=480, description="any session ends")
     billing_ids: list[BillingId] = Machine(list)
     activities: dict[str, str] = Machine(
         dict, description="activity of a professional (CN → id) when a call names none"
+    )
+    activity_question: Literal["page", "window"] = machine(
+        "page", description="who chooses among several activities: the page (activity.needed) or a native window"
+    )
+    specialities: dict[str, str] = Machine(
+        dict, description="speciality of a professional (CN → code of table R01), where the card has none"
     )
     speciality_attribute: Literal["codeSpecialiteAMO", "codeSpecialite"] = machine(
         "codeSpecialiteAMO", description="wire name of the speciality [guess: not proven]"

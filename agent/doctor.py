@@ -1,15 +1,23 @@
 """Probe every edge of this workstation; each probe gives data or a sentence, none raises."""
 
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent import __version__
 from agent.app import Options, load_settings
 from agent.config import Settings
 from agent.errors import AgentError, Code
 from agent.places import Places, find_running
+
+if TYPE_CHECKING:
+    from agent.signing.ports import ModuleFacts, TokenProcess
+
+MODULE_TIMEOUT_S = 15  # a slow reader service at a module's start; more hangs
 
 
 @dataclass(frozen=True)
@@ -44,11 +52,14 @@ def examine(config_file: Path | None = None) -> list[Finding]:
     probes: list[tuple[str, Callable[[Settings], str]]] = [
         ("Agent en marche", _running),
         ("Lecteurs", _readers),
+        ("Autres logiciels de cartes", _rivals),
+        ("Lecture de la carte Vitale", _vitale),
         ("Module PKCS#11", _module),
         ("Trousseau", _keyring),
         ("Certificat de la structure", _organisation),
         ("Icône", _tray),
         ("Fenêtre du code", _window),
+        ("Verrouillage de l'écran", _screen),
     ]
     return [*findings, *(_probe(what, probe, settings) for what, probe in probes)]
 
@@ -87,13 +98,73 @@ def _readers(_settings: Settings) -> str:
     from agent.readers.pcsc import PcscReaders
 
     seen = PcscReaders().seen()
-    return ", ".join(f"{one.reader} ({one.card.kind if one.card else 'vide'})" for one in seen) or "aucun lecteur"
+    return ", ".join(f"{one.reader} ({one.card.kind if one.card else 'vide'})" for one in seen) or "aucun lecteur PC/SC"
+
+
+def _rivals(_settings: Settings) -> str:
+    from agent.readers.rivals import GALSS, galss_is_here, likely_holders
+
+    holders = [name for name in likely_holders() if name != GALSS]
+    says = [f"{', '.join(holders)} : peuvent aussi tenir un lecteur"] if holders else []
+    if galss_is_here():
+        says.append("un composant GALSS est présent, l'agent ne s'en sert pas : il lui faut un lecteur PC/SC")
+    return " ; ".join(says) or "aucun de ceux que l'agent connaît"
+
+
+def _vitale(settings: Settings) -> str:
+    wanted = settings.vitale
+    if wanted.assertion == "required":
+        raise AgentError(Code.VITALE_ASSERTION_UNAVAILABLE)  # no provider is shipped
+    if wanted.backend == "pcsc":
+        return "PC/SC, sans rang de naissance"
+    from agent.readers.apilec import find_apilec
+
+    found = find_apilec(wanted.apilec.library, wanted.apilec.configuration)
+    return f"api_lec ({found.library}, {found.configuration}), non essayée avec la bibliothèque réelle"
 
 
 def _module(settings: Settings) -> str:
-    from agent.signing.modules import find_module
+    """The module, loaded in a worker. It may look at the cards as it starts; no code is asked for or given."""
+    from agent.native import ROOT, check_library, this_process
+    from agent.signing.modules import OPENSC, installed, registered
+    from agent.signing.worker import TokenWorker
 
-    return str(find_module(settings.cpx.module))
+    check = partial(check_library, owners=ROOT if settings.managed else None)
+    module = _loaded(TokenWorker(settings.cpx.module, check=check), timeout_s=MODULE_TIMEOUT_S)
+    nobody_else = "seul un administrateur peut" if settings.managed else "seul un administrateur ou vous pouvez"
+    says = [
+        f"{module.name} (bibliothèque {module.version}), {', '.join(this_process())}",
+        f"{module.path}, que {nobody_else} remplacer",
+        *(f"Cryptolib CPS {version} enregistrée dans {folder}" for folder, version in registered()),
+    ]
+    if len(several := installed()) > 1:
+        says.append(f"plusieurs Cryptolib installées : {', '.join(map(str, several))}")
+    if module.name == OPENSC:
+        says.append("lit une CPS3 mais ne signe pas avec elle : installer la Cryptolib CPS")
+    if not module.signs_cps3:
+        raise AgentError(Code.MODULE_CANNOT_SIGN, " ; ".join(says))
+    return " ; ".join(says)
+
+
+def _loaded(tokens: "TokenProcess", *, timeout_s: float) -> "ModuleFacts":
+    """What the module says of itself; a process that hangs is killed: device.timeout."""
+    hangs = threading.Event()
+
+    def give_up() -> None:
+        hangs.set()
+        tokens.kill()
+
+    alarm = threading.Timer(timeout_s, give_up)
+    alarm.start()
+    try:
+        return tokens.module()
+    except AgentError:
+        if hangs.is_set():
+            raise AgentError(Code.DEVICE_TIMEOUT, f"module not loaded after {timeout_s} s") from None
+        raise
+    finally:
+        alarm.cancel()
+        tokens.close()
 
 
 def _keyring(_settings: Settings) -> str:
@@ -126,3 +197,13 @@ def _window(_settings: Settings) -> str:
     import tkinter as tk
 
     return f"Tk {tk.TkVersion}"
+
+
+def _screen(_settings: Settings) -> str:
+    from agent.screen import watch_screen
+
+    watch = watch_screen(lambda: None)
+    if watch is None:
+        return "personne ne le signale ici : il ne ferme pas la session de la carte"
+    watch.close()
+    return f"signalé par : {watch.sees}"

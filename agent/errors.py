@@ -73,12 +73,19 @@ class Code(StrEnum):
     VITALE_ABSENT = "vitale.absent"
     VITALE_TOO_OLD = "vitale.tooOld"
     VITALE_EMPTY = "vitale.empty"
+    VITALE_CPX_INSTEAD = "vitale.cpxInstead"
+    VITALE_PROTECTED = "vitale.protected"
+    VITALE_ENVIRONMENT = "vitale.environment"
     VITALE_READING_UNKNOWN = "vitale.readingUnknown"
     VITALE_HOLDER_UNKNOWN = "vitale.holderUnknown"
     VITALE_CHANGED = "vitale.changed"
     VITALE_STALE = "vitale.stale"
     VITALE_RANK_NEEDED = "vitale.rankNeeded"
     VITALE_NIR_UNUSABLE = "vitale.nirUnusable"
+    VITALE_ASSERTION_UNAVAILABLE = "vitale.assertionUnavailable"
+    APILEC_MISSING = "apilec.missing"
+    APILEC_FAILED = "apilec.failed"
+    APILEC_UNREADABLE = "apilec.unreadable"
     # CPx
     CPX_ABSENT = "cpx.absent"
     CPX_SEVERAL = "cpx.several"
@@ -87,6 +94,8 @@ class Code(StrEnum):
     CPX_EXPIRED = "cpx.expired"
     CPX_NO_SIGNATURE = "cpx.noSignature"
     CPX_SESSION_LOST = "cpx.sessionLost"
+    CPX_CONTACTLESS = "cpx.contactless"
+    SPECIALITY_MISSING = "speciality.missing"
     ACTIVITY_NEEDED = "activity.needed"
     BILLING_ID_MISSING = "billingId.missing"
     PIN_CANCELLED = "pin.cancelled"
@@ -97,6 +106,9 @@ class Code(StrEnum):
     MODULE_MISSING = "module.missing"
     MODULE_FAILED = "module.failed"
     MODULE_CANNOT_SIGN = "module.cannotSign"
+    MODULE_UNSAFE = "module.unsafe"
+    MODULE_BITNESS = "module.bitness"
+    MODULE_TOO_OLD = "module.tooOld"
     TOKEN_UNKNOWN = "token.unknown"  # noqa: S105  (a code, not a secret)
     SIGNATURE_INVALID = "signature.invalid"
     # organisation certificate and secrets
@@ -126,6 +138,7 @@ class Code(StrEnum):
     AGENT_NOT_RUNNING = "agent.notRunning"
     AGENT_RUNNING = "agent.running"
     SIMULATOR_FORBIDDEN = "simulator.forbidden"
+    RECORDING_REFUSED = "recording.refused"
 
 
 class AgentError(Exception):
@@ -134,7 +147,7 @@ class AgentError(Exception):
     `detail` is for the log and must never hold a person's data; `facts` travel to the caller.
     """
 
-    def __init__(self, code: Code, detail: str = "", **facts: Any) -> None:
+    def __init__(self, code: Code, detail: str = "", /, **facts: Any) -> None:
         super().__init__(f"{code}: {detail}" if detail else str(code))
         self.code = code
         self.detail = detail
@@ -375,6 +388,39 @@ CATALOGUE: dict[Code, Row] = {
         Words("Cette carte Vitale ne contient aucun bénéficiaire.", "This carte Vitale names nobody."),
         Words("Faire la recherche par les traits d'identité.", "Search by identity traits."),
     ),
+    Code.VITALE_CPX_INSTEAD: Row(
+        _P,
+        True,
+        Words(
+            "Une carte de professionnel est à la place de la carte Vitale.",
+            "A professional's card is in the place of the carte Vitale.",
+        ),
+        Words(
+            "Mettre la carte Vitale dans ce lecteur, la carte CPS dans l'autre.",
+            "Put the carte Vitale into this reader, the CPS card into the other.",
+        ),
+    ),
+    Code.VITALE_PROTECTED: Row(
+        _P,
+        False,
+        Words(
+            "Cette carte Vitale refuse la lecture directe de ses bénéficiaires.",
+            "This carte Vitale refuses a direct reading of its holders.",
+        ),
+        Words("Faire la recherche par les traits d'identité.", "Search by identity traits."),
+    ),
+    Code.VITALE_ENVIRONMENT: Row(
+        _P,
+        False,
+        Words(
+            "Cette carte Vitale n'est pas de l'environnement de ce poste (réelle ou de test).",
+            "This carte Vitale is not of this workstation's environment (real or test).",
+        ),
+        Words(
+            "Utiliser une carte Vitale réelle en production, une carte de test sinon.",
+            "Use a real carte Vitale in production, a test card otherwise.",
+        ),
+    ),
     Code.VITALE_READING_UNKNOWN: Row(
         _D,
         True,
@@ -420,6 +466,58 @@ CATALOGUE: dict[Code, Row] = {
         False,
         Words("Le numéro lu sur la carte Vitale n'est pas utilisable.", "The number on the carte Vitale is unusable."),
         Words("Faire la recherche par les traits d'identité.", "Search by identity traits."),
+    ),
+    Code.VITALE_ASSERTION_UNAVAILABLE: Row(
+        _I,
+        False,
+        Words(
+            "L'assertion Vitale est exigée ici et aucun composant ne sait la produire.",
+            "The Vitale assertion is required here and no component can make it.",
+        ),
+        Words(
+            'Configurer un fournisseur d\'assertion Vitale, ou mettre vitale.assertion = "off".',
+            'Configure a Vitale assertion provider, or set vitale.assertion = "off".',
+        ),
+        "WARNING",
+    ),
+    Code.APILEC_MISSING: Row(
+        _I,
+        False,
+        Words(
+            "La bibliothèque de lecture Vitale (api_lec) n'est pas installée ou pas utilisable.",
+            "The Vitale reading library (api_lec) is not installed or not usable.",
+        ),
+        Words(
+            'L\'installer, ou corriger vitale.apilec, ou revenir à vitale.backend = "pcsc".',
+            'Install it, correct vitale.apilec, or go back to vitale.backend = "pcsc".',
+        ),
+        "WARNING",
+    ),
+    Code.APILEC_FAILED: Row(
+        _I,
+        True,
+        Words(
+            "La bibliothèque de lecture Vitale a répondu par une erreur.",
+            "The Vitale reading library answered with an error.",
+        ),
+        Words(
+            "Vérifier carte, lecteurs et api_lec.ini, puis chercher ce code dans sa documentation.",
+            "Check card, readers and api_lec.ini, then look this code up in its documentation.",
+        ),
+        "WARNING",
+    ),
+    Code.APILEC_UNREADABLE: Row(
+        _I,
+        False,
+        Words(
+            "La réponse de la bibliothèque de lecture Vitale n'est pas lisible.",
+            "The answer of the Vitale reading library cannot be read.",
+        ),
+        Words(
+            "Transmettre la version de la bibliothèque api_lec au support.",
+            "Give the version of the api_lec library to support.",
+        ),
+        "WARNING",
     ),
     Code.CPX_ABSENT: Row(
         _P,
@@ -475,6 +573,15 @@ CATALOGUE: dict[Code, Row] = {
         Words("La session de la carte a été perdue.", "The card's session was lost."),
         Words("Recommencer et saisir le code à nouveau.", "Start again and type the code again."),
     ),
+    Code.CPX_CONTACTLESS: Row(
+        _P,
+        True,
+        Words(
+            "Sans contact, une carte de professionnel ne peut pas signer.",
+            "Without contact, a professional's card cannot sign.",
+        ),
+        Words("Insérer la carte dans la fente du lecteur.", "Insert the card into the reader's slot."),
+    ),
     Code.ACTIVITY_NEEDED: Row(
         _P,
         True,
@@ -491,6 +598,18 @@ CATALOGUE: dict[Code, Row] = {
         Words(
             "Configurer identifiantFacturation (FINESS géographique, SIRET ou numéro AM).",
             "Configure identifiantFacturation (geographic FINESS, SIRET or AM number).",
+        ),
+    ),
+    Code.SPECIALITY_MISSING: Row(
+        _I,
+        False,
+        Words(
+            "Le code de spécialité de ce médecin n'est ni sur la carte ni configuré.",
+            "This physician's speciality is neither on the card nor configured.",
+        ),
+        Words(
+            "Ajouter le code de spécialité de ce médecin (cpx.specialities).",
+            "Add this physician's speciality code (cpx.specialities).",
         ),
     ),
     Code.PIN_CANCELLED: Row(
@@ -561,6 +680,39 @@ CATALOGUE: dict[Code, Row] = {
             "Ce module PKCS#11 ne sait pas signer avec cette carte.",
             "This PKCS#11 module cannot sign with this card.",
         ),
+        Words("Installer la Cryptolib CPS 5.2 ou plus récente.", "Install the Cryptolib CPS 5.2 or later."),
+        "WARNING",
+    ),
+    Code.MODULE_UNSAFE: Row(
+        _I,
+        False,
+        Words(
+            "Ce composant peut être remplacé par un autre utilisateur : il n'est pas chargé.",
+            "Somebody else could replace this component: it is not loaded.",
+        ),
+        Words(
+            "Le placer, par un chemin absolu, dans un dossier que seul un administrateur modifie.",
+            "Put it, by an absolute path, in a folder that only an administrator may change.",
+        ),
+        "WARNING",
+    ),
+    Code.MODULE_BITNESS: Row(
+        _I,
+        False,
+        Words(
+            "Ce composant n'est pas fait pour ce programme (32 ou 64 bits, ou autre système).",
+            "This component is not made for this program (32 or 64 bits, or another system).",
+        ),
+        Words(
+            "Installer le composant de la même architecture que l'agent.",
+            "Install the component of the agent's own architecture.",
+        ),
+        "WARNING",
+    ),
+    Code.MODULE_TOO_OLD: Row(
+        _I,
+        False,
+        Words("Ce module PKCS#11 est trop ancien pour cette carte.", "This PKCS#11 module is too old for this card."),
         Words("Installer la Cryptolib CPS 5.2 ou plus récente.", "Install the Cryptolib CPS 5.2 or later."),
         "WARNING",
     ),
@@ -791,5 +943,17 @@ CATALOGUE: dict[Code, Row] = {
         False,
         Words("Le simulateur est interdit sur ce poste.", "The simulator is forbidden on this workstation."),
         Words("Demander à l'informatique de l'autoriser.", "Ask IT to allow it."),
+    ),
+    Code.RECORDING_REFUSED: Row(
+        _D,
+        False,
+        Words(
+            "L'enregistrement de cette carte n'a pas été écrit.",
+            "The recording of this card was not written.",
+        ),
+        Words(
+            "Suivre la raison donnée ; n'enregistrer qu'une carte de test.",
+            "Follow the reason given; record test cards only.",
+        ),
     ),
 }

@@ -26,9 +26,11 @@ EDGES = {
     "pystray": {"tray/icon.py"},
     "PIL": {"tray/icon.py"},
     "Xlib": {"tray/x11.py"},
-    "tkinter": {"tray/dialogs/pin.py", "tray/dialogs/window.py", "doctor.py"},
+    "tkinter": {"tray/dialogs/serve.py", "tray/dialogs/window.py", "doctor.py"},
+    "jeepney": {"screen.py"},
     "keyring": {"secrets.py"},
     "sqlite3": {"journal/store.py"},
+    "psutil": {"readers/rivals.py"},
     "joserfc": {"identity.py"},
     "subprocess": {"child.py"},
     "pickle": set(),
@@ -46,6 +48,8 @@ HEAVY = [
     "requests",
     "urllib3",
     "tkinter",
+    "jeepney",
+    "psutil",
 ]
 
 

@@ -68,6 +68,9 @@ def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
         ["status", "--tout"],
         ["identity"],
         ["identity", "drop"],
+        ["cards", "danser"],
+        ["cards", "record"],
+        ["cards", "read", "--simulated"],
     ],
 )
 def test_wrong_arguments_end_with_2_and_say_which_are_right(

@@ -7,7 +7,7 @@ import pytest
 
 from agent.cli import main
 from agent.config import Settings
-from agent.doctor import _probe, examine
+from agent.doctor import Finding, _probe, examine
 from agent.errors import AgentError, Code
 
 PROBES = [
@@ -15,11 +15,14 @@ PROBES = [
     "Configuration",
     "Agent en marche",
     "Lecteurs",
+    "Autres logiciels de cartes",
+    "Lecture de la carte Vitale",
     "Module PKCS#11",
     "Trousseau",
     "Certificat de la structure",
     "Icône",
     "Fenêtre du code",
+    "Verrouillage de l'écran",
 ]
 
 
@@ -55,6 +58,32 @@ def test_a_certificate_and_a_module_that_are_not_there_are_found_missing(config:
     assert Code.MODULE_MISSING.value in module.says
     # without a keyring its passphrase cannot be known, whether the file is there or not
     assert any(code.value in certificate.says for code in (Code.CERTIFICATE_MISSING, Code.KEYRING_ABSENT))
+
+
+def module_of(config: Path, module: Path) -> Finding:
+    config.write_text(f'[cpx]\nmodule = "{module}"\n', encoding="utf-8")
+    return next(finding for finding in examine(config) if finding.what == "Module PKCS#11")
+
+
+def test_opensc_is_said_to_read_and_not_to_sign(config: Path) -> None:
+    (module,) = sorted(Path("/usr/lib").glob("*-linux-gnu/opensc-pkcs11.so"))[:1]
+
+    found = module_of(config, module)
+
+    assert found.well  # the administrator's choice
+    for words in ("OpenSC (bibliothèque 0.", str(module.resolve()), "ELF", "installer la Cryptolib CPS"):
+        assert words in found.says
+
+
+def test_a_module_that_others_could_replace_is_not_loaded(config: Path, tmp_path: Path) -> None:
+    module = tmp_path / "module.so"
+    module.touch()
+    module.chmod(0o666)
+
+    found = module_of(config, module)
+
+    assert not found.well
+    assert found.says.startswith("Ce composant peut être remplacé par un autre utilisateur")
 
 
 def test_a_wrong_configuration_ends_the_examination_with_its_sentence(config: Path) -> None:

@@ -359,7 +359,7 @@ def test_no_reader_and_no_card_are_told_apart(agent: Simulation, site: Site) -> 
 def test_a_cps_in_the_vitales_place_is_said(agent: Simulation, site: Site) -> None:
     agent.readers.insert("Simulateur Vitale 0", "cpx")
 
-    assert site.refusal("vitale.read").facts["seen"] == "cpx"
+    assert site.refusal("vitale.read").reason == "vitale.cpxInstead"
 
 
 def test_two_holders_of_one_birth_date_need_a_rank(agent: Simulation, site: Site) -> None:
