@@ -155,8 +155,7 @@ def _enter(reader: str, came: "Future[tuple[PcscCard, ExitStack]]") -> None:
 @contextmanager
 def _inside(reader: str) -> "Iterator[PcscCard]":
     with _context() as context:
-        hresult, handle, protocol = scard.SCardConnect(context, reader, scard.SCARD_SHARE_SHARED, _PROTOCOLS)
-        _check("SCardConnect", hresult)
+        handle, protocol = _connect(context, reader)
         try:
             protocol = begin_transaction(handle, protocol)
             try:
@@ -167,6 +166,24 @@ def _inside(reader: str) -> "Iterator[PcscCard]":
                 scard.SCardEndTransaction(handle, scard.SCARD_LEAVE_CARD)
         finally:
             scard.SCardDisconnect(handle, scard.SCARD_LEAVE_CARD)
+
+
+def _connect(context: Any, reader: str) -> tuple[Any, int]:
+    """A shared connection. A card that another program left without power is powered again.
+
+    Seen while a third program stays connected: a shared connection is refused then, a direct one gives power.
+    """
+    hresult, handle, protocol = scard.SCardConnect(context, reader, scard.SCARD_SHARE_SHARED, _PROTOCOLS)
+    if not _is(hresult, "SCARD_W_UNPOWERED_CARD"):
+        _check("SCardConnect", hresult)
+        return handle, protocol
+    hresult, handle, _ = scard.SCardConnect(context, reader, scard.SCARD_SHARE_DIRECT, 0)
+    _check("SCardConnect", hresult)
+    hresult, protocol = scard.SCardReconnect(handle, scard.SCARD_SHARE_SHARED, _PROTOCOLS, scard.SCARD_LEAVE_CARD)
+    if hresult != scard.SCARD_S_SUCCESS:
+        scard.SCardDisconnect(handle, scard.SCARD_LEAVE_CARD)
+        _check("SCardReconnect", hresult)
+    return handle, protocol
 
 
 class PcscCard:

@@ -58,6 +58,7 @@ _OTHER_MECHANISM = (
     PyKCS11.CKR_KEY_TYPE_INCONSISTENT,
     PyKCS11.CKR_KEY_FUNCTION_NOT_PERMITTED,
 )
+_SLOT_LIST_TRIES = 3
 _LOGGED_IN = (PyKCS11.CKS_RO_USER_FUNCTIONS, PyKCS11.CKS_RW_USER_FUNCTIONS)
 _SHA256_DIGEST_INFO = bytes.fromhex("3031300D060960864801650304020105000420")  # RFC 8017 §9.2
 _READ = ("CPS_INFO_PS", "CPS_ACTIVITY_")  # the data objects we have a use for; the others are not read
@@ -183,11 +184,7 @@ class Pkcs11Tokens:
 
     def _tokens(self) -> Iterator[tuple[int, Any]]:
         """Every slot with an initialised token that the module recognises. Asking the list also wakes the module up."""
-        try:
-            slots = self._lib.getSlotList(tokenPresent=True)
-        except PyKCS11Error as error:
-            raise our_error(error) from None
-        for slot in slots:
+        for slot in self._slots():
             try:
                 info = self._lib.getTokenInfo(slot)
             except PyKCS11Error as error:
@@ -196,6 +193,16 @@ class Pkcs11Tokens:
                 raise our_error(error) from None
             if info.flags & PyKCS11.CKF_TOKEN_INITIALIZED:
                 yield slot, info
+
+    def _slots(self) -> list[int]:
+        """The slots with a token. PyKCS11 asks for their number first; a card may come meanwhile."""
+        for left in range(_SLOT_LIST_TRIES, -1, -1):
+            try:
+                return list(self._lib.getSlotList(tokenPresent=True))
+            except PyKCS11Error as error:
+                if error.value != PyKCS11.CKR_BUFFER_TOO_SMALL or not left:
+                    raise our_error(error) from None
+        raise AssertionError("unreachable: the last try returns or raises")
 
     def _slot(self, serial: str) -> int:
         for slot, info in self._tokens():

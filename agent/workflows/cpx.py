@@ -83,7 +83,11 @@ async def lock(desk: Desk, asker: Asker, _params: CpxUnlockParams) -> CpxStatus:
     """End the session, whoever opened it: closing is always allowed."""
     async with desk.cpx_turn.taken_by(asker.origin, wait_s=desk.card_queue_s):
         await end_session(desk)
-    return await status(desk, asker, CpxStatusParams())
+    try:
+        return await status(desk, asker, CpxStatusParams())
+    except AgentError as error:  # it is locked, whatever can be said of the card
+        log.info("after the lock: %s", error)
+        return CpxStatus(present=has_card(desk, CardKind.CPX))
 
 
 # ---------------------------------------------------------------- the session
@@ -220,8 +224,7 @@ async def _on_token(desk: Desk, call: Callable[[], T]) -> T:
 async def sign(desk: Desk, card: Unlocked, make: Callable[[Callable[[bytes], bytes]], T]) -> T:
     """Run `make(rsa_sign)` on the token's lane: whatever it builds is signed by this card, once.
 
-    A key that asks each time asks the person each time. A module says no more than "general error" when the
-    card is pulled in mid-signature; then the readers are asked whether it is still there.
+    A key that asks each time asks the person each time.
     Raises cpx.sessionLost, card.removed, module.cannotSign, and the codes of a question.
     """
     serial, key = card.token.serial, card.certificate.cka_id
@@ -234,9 +237,8 @@ async def sign(desk: Desk, card: Unlocked, make: Callable[[Callable[[bytes], byt
                 signed = await _on_token(desk, lambda: make(lambda data: desk.tokens().sign(serial, key, data, pin)))
             except AgentError as error:
                 _remember(desk, serial, error.code)
-                if error.code is Code.TOKEN_UNKNOWN and await _left_within(desk, REMOVAL_SEEN_S):
-                    raise AgentError(Code.CARD_REMOVED, error.detail) from None
-                raise
+                # whoever saw it leave first ended the session
+                raise await _or_removed(desk, error, lambda: desk.session is None or card_left(desk)) from None
     finally:
         if pin is not None:
             pin.wipe()
@@ -252,16 +254,17 @@ async def _ask_for_signature(desk: Desk, card: Unlocked) -> Pin | None:
     return await _ask_pin(desk, card.asker, token, card.facts, f"Signature : {card.purpose}", None)
 
 
-async def _left_within(desk: Desk, seconds: float) -> bool:
-    """Whether the watcher sees the card of the session leave: a reader takes up to half a second to say so."""
-    deadline = asyncio.get_running_loop().time() + seconds
+async def _or_removed(desk: Desk, error: AgentError, gone: Callable[[], bool]) -> AgentError:
+    """The same error; card.removed for one that a module did not know, when the watcher sees the card leave.
 
-    def gone() -> bool:
-        return desk.session is None or card_left(desk)  # whoever saw it leave first ended the session
-
+    A module says no more than "general error" of a card pulled meanwhile; a reader takes up to half a second.
+    """
+    if error.code is not Code.TOKEN_UNKNOWN:
+        return error
+    deadline = asyncio.get_running_loop().time() + REMOVAL_SEEN_S
     while not gone() and (left := deadline - asyncio.get_running_loop().time()) > 0:
         await wait_for_change(desk, desk.seen, left)
-    return gone()
+    return AgentError(Code.CARD_REMOVED, error.detail) if gone() else error
 
 
 # ---------------------------------------------------------------- the card
@@ -276,7 +279,9 @@ async def _token(desk: Desk, asker: Asker) -> TokenSeen | None:
         there = [token for token in seen if token.serial == session.serial]
         if not any(token.logged_in for token in there):  # a worker restarted, a foreign reset, another card
             await end_session(desk, session, card_left=not there)
-    tokens = [token for token in seen if token.certificates]
+    # a module shows a card that was moved in both slots for a while: by its serial it is one
+    shown = sorted((token for token in seen if token.certificates), key=lambda token: token.logged_in)
+    tokens = list({token.serial: token for token in shown}.values())
     if len(tokens) > 1:  # one that lies on the contactless part of a reader is not in the way
         tokens = [token for token in tokens if not _is_contactless(desk, token)]
     if len(tokens) > 1:
@@ -331,9 +336,7 @@ async def _check_module(desk: Desk, asker: Asker) -> None:
 async def _open(
     desk: Desk, asker: Asker, token: TokenSeen, facts: CardFacts, purpose: str, reason: str | None
 ) -> TokenSeen:
-    """Ask the person and log in, whoever had a session before."""
-    if desk.session is not None:
-        await end_session(desk)
+    """Ask the person and log in. Another origin's session ends when the code is there, not by a mere question."""
     pin = await _ask_pin(desk, asker, token, facts, purpose, reason)
     unwanted = asyncio.Event()
     login = desk.finish(_login(desk, asker, token, pin, unwanted))
@@ -353,13 +356,15 @@ async def _login(desk: Desk, asker: Asker, token: TokenSeen, pin: Pin | None, un
         async with _token_turn(desk, asker, wait_s=desk.settings().cpx.call_timeout_s):
             if unwanted.is_set():
                 raise AgentError(Code.OPERATION_CANCELLED)
+            if desk.session is not None:
+                await _close(desk, desk.session.reader)
             try:
                 opened = await _on_token(desk, lambda: desk.tokens().login(token.serial, pin))
             except AgentError as error:
                 _remember(desk, token.serial, error.code)
                 if error.code in _UNSURE:  # the card may have accepted it all the same
                     await _close(desk, reader)
-                raise
+                raise await _or_removed(desk, error, lambda: not _with_cpx(desk.seen, reader)) from None
             desk.wrong_code = None
             if unwanted.is_set():
                 await _close(desk, reader)

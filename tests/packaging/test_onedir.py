@@ -186,7 +186,7 @@ def test_the_frozen_worker_signs_through_a_pkcs11_module_of_the_system(
         pipe = Pipe(worker.stdout.fileno(), worker.stdin.fileno())
 
         def ask(what: str, payload: bytes = b"", **arguments: object) -> tuple[dict[str, Any], bytes]:
-            pipe.send({"do": what, "on": {"module": str(softhsm.module)}, **arguments}, payload)
+            pipe.send({"do": what, "on": {"module": str(softhsm.module), "configured": True}, **arguments}, payload)
             answer = pipe.receive()
             assert answer is not None, worker.wait()
             return answer[0], bytes(answer[1])
@@ -194,7 +194,7 @@ def test_the_frozen_worker_signs_through_a_pkcs11_module_of_the_system(
         (token,) = (seen for seen in ask("look")[0]["tokens"] if seen["label"] == softhsm.card.label)
         ask("login", PIN, serial=token["serial"], pad=False)
         key = softhsm.card.keys[0]
-        _, signature = ask("sign", b"ce qui est signe", serial=token["serial"], id=key.cka_id.hex())
+        _, signature = ask("sign", b"ce qui est signe", serial=token["serial"], id=key.cka_id.hex(), code=0)
 
     public = x509.load_der_x509_certificate(key.certificate_der).public_key()
     assert isinstance(public, RSAPublicKey)

@@ -150,3 +150,15 @@ def test_trap_the_last_try_is_seen_before_the_low_counter(fake: Load) -> None:
     """CKF_USER_PIN_FINAL_TRY and CKF_USER_PIN_COUNT_LOW come together."""
     with fake("flags=0x30000") as made:
         assert made.tokens.look()[0].pin_state is PinState.FINAL
+
+
+def test_a_slot_list_that_grows_while_it_is_asked_is_asked_again(
+    fake: Callable[..., AbstractContextManager[Fake]],
+) -> None:
+    """PyKCS11 asks for the number, then for the list: a card inserted between gives CKR_BUFFER_TOO_SMALL."""
+    with fake("C_GetSlotList=0,0x150,0") as made:
+        assert len(made.tokens.look()) == 1
+
+    with fake("C_GetSlotList=0x150") as made, pytest.raises(AgentError) as refused:
+        made.tokens.look()
+    assert refused.value.code is Code.TOKEN_UNKNOWN

@@ -126,7 +126,8 @@ class Slot(FakeTokens):
 
     def look(self) -> list[TokenSeen]:
         self._note("look")
-        return [replace(token, **self.shows) for token in super().look()] * self.copies
+        shown = [replace(token, **self.shows) for token in super().look()]
+        return [replace(one, serial=f"{one.serial}{copy or ''}") for copy in range(self.copies) for one in shown]
 
     def login(self, serial: str, pin: Pin | None) -> TokenSeen:
         self._note("login")

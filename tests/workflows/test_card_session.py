@@ -80,14 +80,41 @@ def test_kept_for_a_call_the_session_ends_with_it_and_unlock_says_so(bench: Benc
     assert bench.slot.calls[-1] == "logout"
 
 
-def test_another_origin_ends_the_session_before_the_person_is_asked_for_it(bench: Bench) -> None:
+def test_a_question_for_another_origin_that_is_refused_leaves_the_session_as_it_was(bench: Bench) -> None:
+    """A site cannot end another's session by merely asking."""
     bench.do(bench.unlock())
     bench.person.answer = Code.PIN_CANCELLED
 
     assert bench.refused(bench.unlock(OTHER)).code is Code.PIN_CANCELLED
     assert [question.origin for question in bench.person.questions] == [SITE, OTHER]
-    assert bench.slot.calls[-1] == "logout"
+    assert bench.do(bench.status(OTHER)).unlocked is False
+    assert bench.do(bench.status()).unlocked is True
+    assert "logout" not in bench.slot.calls
+
+
+def test_the_code_for_another_origin_ends_the_session_before_it_opens_the_others(bench: Bench) -> None:
+    bench.readers.calls = bench.slot.calls
+    bench.do(bench.unlock())
+    assert bench.do(bench.unlock(OTHER)).unlocked is True
+
+    assert bench.slot.calls == ["look", "login", "look", "logout", "reset", "login"]
     assert bench.do(bench.status()).unlocked is False
+
+
+def test_a_lock_is_a_lock_whatever_can_be_said_of_the_card_afterwards(bench: Bench) -> None:
+    bench.do(bench.unlock())
+    bench.slot.fails["look"] = AgentError(Code.TOKEN_UNKNOWN)
+
+    locked = bench.do(bench.lock())
+
+    assert (locked.present, locked.unlocked, bench.desk.session) == (True, False, None)
+
+
+def test_a_card_pulled_during_the_login_was_removed_and_is_no_mystery(bench: Bench) -> None:
+    bench.desk.seen = None
+    bench.slot.fails["login"] = AgentError(Code.TOKEN_UNKNOWN, "0x00000005")
+
+    assert bench.refused(bench.unlock()).code is Code.CARD_REMOVED
 
 
 def test_another_origin_sees_a_card_whose_session_is_closed(bench: Bench) -> None:
@@ -271,12 +298,8 @@ def test_the_session_ends_on_the_card_before_the_next_origin_meets_it(bench: Ben
         lambda bench: (bench.clock.forward(minutes=30), bench.do(cpx.end_expired_session(bench.desk))),
         lambda bench: (bench.slot.fails.update(look=AgentError(Code.DEVICE_CRASHED)), bench.refused(bench.status())),
         lambda bench: (bench.slot.kill(), bench.do(bench.status())),
-        lambda bench: (
-            setattr(bench.person, "answer", Code.PIN_CANCELLED),
-            bench.refused(bench.by_traits(OTHER)),
-        ),
     ],
-    ids=["lock", "quit", "expiry", "crash", "restart", "other origin"],
+    ids=["lock", "quit", "expiry", "crash", "restart"],
 )
 def test_the_card_is_reset_once_when_our_session_ends(bench: Bench, end: Callable[[Bench], object]) -> None:
     """A logout leaves the code verified on the card, for every program."""

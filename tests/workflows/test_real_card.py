@@ -39,6 +39,10 @@ class Real:
         """Whether the card itself holds the code as verified: then any program may use it."""
         return bool(self.card.ask("state")["verified"])
 
+    @property
+    def resets(self) -> int:
+        return int(self.card.ask("counts")["reset"])
+
     def look(self) -> None:
         """What the watcher does at each change."""
         self.bench.desk.seen = PcscReaders().seen()
@@ -80,15 +84,14 @@ def test_at_the_end_of_the_session_the_card_forgets_the_code_and_the_next_sessio
     assert len(desk.bench.person.questions) == 2
 
 
-def test_the_next_origin_meets_a_card_that_asks_for_its_code(real: Callable[..., Real]) -> None:
+def test_the_next_origin_opens_a_session_of_its_own_on_a_card_that_forgot_the_code(real: Callable[..., Real]) -> None:
     desk = real()
     desk.bench.do(desk.bench.by_traits())
-    desk.bench.person.answer = Code.PIN_CANCELLED
+    before = desk.resets, desk.card.ask("state")["asked"]
 
-    assert desk.bench.refused(desk.bench.by_traits(OTHER)).code is Code.PIN_CANCELLED
-    assert not desk.verified
-    desk.bench.person.answer = "1234"
     assert desk.bench.do(desk.bench.by_traits(OTHER)).code == "00"
+
+    assert (desk.resets, desk.card.ask("state")["asked"]) == (before[0] + 1, before[1] + 1)
 
 
 def test_a_worker_killed_with_a_session_open_leaves_no_verified_card(real: Callable[..., Real]) -> None:

@@ -155,6 +155,19 @@ def test_a_card_that_insi_would_refuse_is_refused_before_its_code(
     assert nothing_happened(bench)
 
 
+class Twice(Slot):
+    """Shows its card in two slots, as a module does for a while after a card was moved."""
+
+    def look(self) -> list[TokenSeen]:
+        return super().look() * 2
+
+
+def test_one_card_that_the_module_shows_twice_is_one(bench: Bench) -> None:
+    bench.slot = Twice(bench.pki)
+
+    assert bench.do(bench.by_traits()).code == "00"
+
+
 def test_two_professional_cards_are_one_too_many(bench: Bench) -> None:
     bench.slot.copies = 2
 
