@@ -155,22 +155,32 @@ class Agent:
         log.info("listening on port %s, %s", self.port, self.desk.environment)
 
     async def stop(self) -> None:
-        """Stop in reverse order: no new calls, running ones end, the card is logged out, the journal closed."""
-        await self._server.shut()
-        if self.desk.exchanges:
-            _, hanging = await asyncio.wait(self.desk.exchanges, timeout=STOP_PATIENCE_S)
-            if hanging:  # perhaps a login on a pin-pad: with its process it ends, and the card is reset
-                self.desk.tokens().kill()
-        for task in [*self._tasks, *([self._expiry] if self._expiry else [])]:
-            task.cancel()
-        await cpx.end_session(self.desk)
-        with contextlib.suppress(AgentError):
-            await self.desk.lanes.token.run(self.desk.tokens().close, timeout_s=5)
-        with contextlib.suppress(AgentError):
-            await self.desk.lanes.network.run(self.desk.teleservice.close, timeout_s=5)
-        with contextlib.suppress(AgentError):
-            await self.desk.lanes.journal.run(self.desk.journal.close, timeout_s=5)
-        self._undo()
+        """Stop in reverse order: no new calls, running ones end, the card is logged out, the journal closed.
+
+        Each step has its own deadline: a module or a card that hangs costs no other step.
+        """
+        desk = self.desk
+        try:
+            await self._server.shut()
+            if desk.exchanges:
+                _, hanging = await asyncio.wait(desk.exchanges, timeout=STOP_PATIENCE_S)
+                if hanging:  # perhaps a login on a pin-pad: with its process it ends, and the card is reset
+                    desk.tokens().kill()
+            for task in (*self._tasks, self._expiry, desk.unreset):
+                if task:
+                    task.cancel()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STOP_PATIENCE_S):
+                    await cpx.end_session(desk)
+            for lane, close in (
+                (desk.lanes.token, desk.tokens().close),
+                (desk.lanes.network, desk.teleservice.close),
+                (desk.lanes.journal, desk.journal.close),
+            ):
+                with contextlib.suppress(AgentError):
+                    await lane.run(close, timeout_s=5, wait_s=5)
+        finally:
+            self._undo()
 
     def _undo(self) -> None:
         while self._stops:
@@ -289,6 +299,7 @@ class Agent:
 
     def session_changed(self) -> None:
         """The card session opened, closed, or a professional's card came or went."""
+        self._spawn(self._tell_changes())  # a card that could not be reset is a warning
         present = vitale.has_card(self.desk, CardKind.CPX)
         self._spawn(self._tell_session(present, self.desk.session.owner if self.desk.session else None))
         if self._expiry:
@@ -420,6 +431,7 @@ def real_desk(agent: Agent) -> Desk:
         tokens=TokenWorker(
             agent.settings.cpx.module,
             check=partial(check_library, owners=ROOT if agent.settings.managed else None),
+            opensc_signs=agent.settings.cpx.opensc_signs,
         ),
         secrets=keyring,
         load_organisation=load_organisation,

@@ -9,7 +9,6 @@ import json
 import signal
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -42,6 +41,7 @@ _EVENTS = {
 }
 _WAYS = {"short": "chemin court", "d001": "fichier D001", "pointers": "fichier des pointeurs"}
 _ODD = {
+    "name.missing": "sans nom",
     "nir.key": "clé du NIR fausse",
     "nir.length": "NIR d'une longueur inattendue",
     "nir.provisional": "NIR provisoire",
@@ -161,30 +161,28 @@ def record(parsed: argparse.Namespace) -> int:
 def _readers(parsed: argparse.Namespace) -> "tuple[Readers, list[str]]":
     """The readers of this machine, and those not to use."""
     from agent.app import Options, card_kinds, load_settings
+    from agent.readers.desk import fits
     from agent.readers.pcsc import PcscReaders
 
     settings = load_settings(Options(config_file=parsed.config)).settings
     readers = PcscReaders(card_kinds(lambda: settings))
     names = [one.reader for one in readers.seen()]
-    others = [name for name in names if not _fits(name, parsed.reader)]
+    others = [name for name in names if not fits(name, parsed.reader)]
     return readers, [*settings.readers.exclude, *map(glob.escape, others)]
 
 
 def _recorded(readers: "Readers", exclude: Sequence[str], *, test_card: bool) -> "Recording":
     """The first carte Vitale, else the first card."""
+    from agent.readers.desk import fits
     from agent.readers.recording import record
 
-    seen = [one for one in readers.seen() if not any(_fits(one.reader, pattern) for pattern in exclude)]
+    seen = [one for one in readers.seen() if not any(fits(one.reader, pattern) for pattern in exclude)]
     cards = {one.reader: one.card.kind for one in seen if one.card}
     if not cards:
         raise AgentError(Code.CARD_ABSENT)
     reader = min(cards, key=lambda name: cards[name] is not CardKind.VITALE_2)
     with readers.transaction(reader) as card:
         return record(card, cards[reader], test_card=test_card)
-
-
-def _fits(reader: str, pattern: str) -> bool:
-    return fnmatchcase(reader.casefold(), pattern.casefold())
 
 
 def _on_lane(call: Callable[[], T], timeout_s: float) -> T:

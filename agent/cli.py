@@ -16,6 +16,14 @@ from agent.places import Places
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 
+# facts that help whoever sits before a terminal
+_FACTS = {
+    "setting": "Réglage",
+    "reason": "Raison",
+    "rivals": "Peut-être utilisée par",
+    "atr": "ATR de la carte",
+}
+
 
 def main(arguments: list[str]) -> int:
     """Run one command; the exit status: 0, 1 with the catalogue's sentence on stderr, 2 for wrong arguments."""
@@ -32,9 +40,9 @@ def main(arguments: list[str]) -> int:
         return _INTERRUPTED
     except AgentError as error:
         print(f"{error.row.title.fr} {error.row.action.fr}", file=sys.stderr)
-        for fact, name in (("setting", "Réglage"), ("reason", "Raison")):
-            if fact in error.facts:
-                print(f"{name} : {error.facts[fact]}", file=sys.stderr)
+        for fact, name in _FACTS.items():
+            if told := error.facts.get(fact):
+                print(f"{name} : {', '.join(told) if isinstance(told, list) else told}", file=sys.stderr)
         print(f"[{error}]", file=sys.stderr)
         return 1
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from agent.errors import AgentError, Code
 from agent.model import CardKind, Environment, Profile, Right
@@ -61,8 +61,14 @@ class Software(Section):
 class CardRow(Section):
     """A row to put before the table of known cards (readers/kinds.py), for a card that it does not know."""
 
-    atr: str = Field(pattern=r"^[0-9A-F.]{4,66}$", description="ATR in hexadecimal, a dot for any digit")
+    atr: str = Field(pattern=r"^([0-9A-F.]{2}){2,33}$", description="ATR in hexadecimal, a dot for any digit")
     kind: CardKind
+
+    @field_validator("atr", mode="before")
+    @classmethod
+    def _as_printed(cls, atr: Any) -> Any:
+        """`pcsc_scan` and others print blanks, or small letters."""
+        return "".join(atr.split()).upper() if isinstance(atr, str) else atr
 
 
 class ReaderPreferences(Section):
@@ -92,6 +98,9 @@ class Vitale(Section):
     send_birth_name: bool = machine(
         False, description="send NomNaissance in WS_INS1: the card's name is of unknown nature"
     )
+    lunar_dates: Literal["send", "refuse"] = machine(
+        "send", description="birth dates of the card that are no day of the calendar, in WS_INS1 [guess]"
+    )
     rank_format: Literal["1", "01"] = machine("1", description="written form of RangNaissance [guess: not public]")
 
 
@@ -105,6 +114,9 @@ class BillingId(Section):
 
 class Cpx(Section):
     module: Path | None = machine(None, description="PKCS#11 module, absolute path; None: the known places")
+    opensc_signs: bool = machine(
+        False, description="try OpenSC for signatures: one built with OpenSSL 1.1 [guess], or a card with relaxed rules"
+    )
     pin_min_digits: int = machine(4, ge=1, le=16)
     pin_max_digits: int = machine(4, ge=1, le=16)
     keep: Annotated[str, Field(pattern=r"^(call|card|minutes:\d{1,3})$")] = machine(

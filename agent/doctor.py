@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent import __version__
-from agent.app import Options, load_settings
+from agent.app import Options, card_kinds, load_settings
 from agent.config import Settings
 from agent.errors import AgentError, Code
 from agent.places import Places, find_running
 
 if TYPE_CHECKING:
+    from agent.model import ReaderSeen
+    from agent.readers.ports import Readers
     from agent.signing.ports import ModuleFacts, TokenProcess
 
+SERVICE_TIMEOUT_S = 5  # it lists readers in milliseconds
 MODULE_TIMEOUT_S = 15  # a slow reader service at a module's start; more hangs
 
 
@@ -94,11 +97,28 @@ def _running(_settings: Settings) -> str:
     return "non"
 
 
-def _readers(_settings: Settings) -> str:
+def _readers(settings: Settings) -> str:
     from agent.readers.pcsc import PcscReaders
 
-    seen = PcscReaders().seen()
+    seen = _listed(PcscReaders(card_kinds(lambda: settings)), timeout_s=SERVICE_TIMEOUT_S)
     return ", ".join(f"{one.reader} ({one.card.kind if one.card else 'vide'})" for one in seen) or "aucun lecteur PC/SC"
+
+
+def _listed(readers: "Readers", *, timeout_s: float) -> "list[ReaderSeen]":
+    """What is in the readers. Raises pcsc.unavailable, also where the service is up and never answers."""
+    import asyncio
+
+    from agent.lane import Lane
+
+    lane = Lane("pcsc")
+    try:
+        return asyncio.run(lane.run(readers.seen, timeout_s=timeout_s))
+    except AgentError as error:
+        if error.code is Code.DEVICE_TIMEOUT:
+            raise AgentError(Code.PCSC_UNAVAILABLE, f"no answer for {timeout_s} s") from None
+        raise
+    finally:
+        lane.close(0)
 
 
 def _rivals(_settings: Settings) -> str:
@@ -119,18 +139,25 @@ def _vitale(settings: Settings) -> str:
         return "PC/SC, sans rang de naissance"
     from agent.readers.apilec import find_apilec
 
-    found = find_apilec(wanted.apilec.library, wanted.apilec.configuration)
+    found = find_apilec(wanted.apilec.library, wanted.apilec.configuration, check=_check(settings))
     return f"api_lec ({found.library}, {found.configuration}), non essayée avec la bibliothèque réelle"
+
+
+def _check(settings: Settings) -> Callable[[Path], Path]:
+    """As strict with a library as the agent is."""
+    from agent.native import ROOT, check_library
+
+    return partial(check_library, owners=ROOT if settings.managed else None)
 
 
 def _module(settings: Settings) -> str:
     """The module, loaded in a worker. It may look at the cards as it starts; no code is asked for or given."""
-    from agent.native import ROOT, check_library, this_process
+    from agent.native import this_process
     from agent.signing.modules import OPENSC, installed, registered
     from agent.signing.worker import TokenWorker
 
-    check = partial(check_library, owners=ROOT if settings.managed else None)
-    module = _loaded(TokenWorker(settings.cpx.module, check=check), timeout_s=MODULE_TIMEOUT_S)
+    tokens = TokenWorker(settings.cpx.module, check=_check(settings), opensc_signs=settings.cpx.opensc_signs)
+    module = _loaded(tokens, timeout_s=MODULE_TIMEOUT_S)
     nobody_else = "seul un administrateur peut" if settings.managed else "seul un administrateur ou vous pouvez"
     says = [
         f"{module.name} (bibliothèque {module.version}), {', '.join(this_process())}",

@@ -464,7 +464,10 @@ CATALOGUE: dict[Code, Row] = {
     Code.VITALE_NIR_UNUSABLE: Row(
         _P,
         False,
-        Words("Le numéro lu sur la carte Vitale n'est pas utilisable.", "The number on the carte Vitale is unusable."),
+        Words(
+            "Le numéro ou la date de naissance de la carte Vitale n'est pas utilisable.",
+            "The number or the birth date on the carte Vitale is unusable.",
+        ),
         Words("Faire la recherche par les traits d'identité.", "Search by identity traits."),
     ),
     Code.VITALE_ASSERTION_UNAVAILABLE: Row(
@@ -561,11 +564,11 @@ CATALOGUE: dict[Code, Row] = {
     Code.CPX_NO_SIGNATURE: Row(
         _P,
         False,
+        Words("Aucun certificat de signature sur cette carte.", "No signature certificate on this card."),
         Words(
-            "Aucun certificat de signature sur cette carte, ou lecture sans contact.",
-            "No signature certificate on this card, or it is read without contact.",
+            "Utiliser une carte CPS3 ou CPS4 ; sinon prévenir l'informatique.",
+            "Use a CPS3 or CPS4 card; otherwise tell IT.",
         ),
-        Words("Insérer la carte dans un lecteur à contact.", "Insert the card in a contact reader."),
     ),
     Code.CPX_SESSION_LOST: Row(
         _P,

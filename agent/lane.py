@@ -58,53 +58,50 @@ class Lane:
         """Run `call` in the lane's thread and return its value.
 
         Raises device.busy if it did not start within `wait_s`, device.timeout if it started and did not
-        end within `timeout_s`; then `abandoned` is called, to break what hangs.
+        end within `timeout_s`; then `abandoned` is called, to break what hangs, also when who asked has gone.
         """
         loop = asyncio.get_running_loop()
-        started = asyncio.Event()
+        started, overdue = asyncio.Event(), loop.create_future()
         future: Future[T] = Future()
+        answer = asyncio.wrap_future(future)
+        answer.add_done_callback(_heard)
+
+        def begun() -> None:
+            started.set()
+            alarm = loop.call_later(timeout_s, too_late)
+            answer.add_done_callback(lambda _: alarm.cancel())
+
+        def too_late() -> None:
+            """On the loop, whether anybody still waits or not: who cancels must not leave the lane to what hangs."""
+            if future.done():
+                return  # it ended this instant
+            overdue.set_result(None)
+            if self._leaves_behind:
+                loop.call_later(_BREAKS_WITHIN_S, self._leave, future)
+            if abandoned:
+                abandoned()
 
         def job() -> T:
-            loop.call_soon_threadsafe(started.set)
+            loop.call_soon_threadsafe(begun)
             return call()
 
         self._jobs.put((future, job))
         try:
-            return await self._answer(future, started, timeout_s=timeout_s, wait_s=wait_s, abandoned=abandoned)
+            # asyncio.timeout, because wait_for of Python 3.11 swallows a cancel that comes with the answer.
+            try:
+                async with asyncio.timeout(wait_s):
+                    await started.wait()
+            except TimeoutError:
+                if future.cancel():
+                    raise AgentError(Code.DEVICE_BUSY, f"lane {self.name}") from None
+            await asyncio.wait((answer, overdue), return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             if not future.cancel():
                 log.info("lane %s: the result of a cancelled call is forgotten", self.name)
             raise
-
-    async def _answer(
-        self,
-        future: Future[T],
-        started: asyncio.Event,
-        *,
-        timeout_s: float,
-        wait_s: float,
-        abandoned: Callable[[], None] | None,
-    ) -> T:
-        answer = asyncio.wrap_future(future)
-        answer.add_done_callback(_heard)
-        # asyncio.timeout, because wait_for of Python 3.11 swallows a cancel that comes with the answer.
-        try:
-            async with asyncio.timeout(wait_s):
-                await started.wait()
-        except TimeoutError:
-            if future.cancel():
-                raise AgentError(Code.DEVICE_BUSY, f"lane {self.name}") from None
-        try:
-            async with asyncio.timeout(timeout_s):
-                return await asyncio.shield(answer)
-        except TimeoutError:
-            if future.done():
-                return future.result()  # the call itself raised TimeoutError, or ended this instant
-            if abandoned:
-                abandoned()
-            if self._leaves_behind:
-                asyncio.get_running_loop().call_later(_BREAKS_WITHIN_S, self._leave, future)
-            raise AgentError(Code.DEVICE_TIMEOUT, f"lane {self.name} after {timeout_s} s") from None
+        if overdue.done():  # whatever came since: breaking it made it end
+            raise AgentError(Code.DEVICE_TIMEOUT, f"lane {self.name} after {timeout_s} s")
+        return answer.result()
 
     def close(self, patience_s: float = 1) -> None:
         """Drop what waits; end the thread once its running call returns; wait a little for it."""

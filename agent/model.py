@@ -133,7 +133,7 @@ class VitaleHolder(Personal):
     """One person listed on a carte Vitale. Nothing here is an INS."""
 
     index: int
-    name: str
+    name: str  # empty where the card has none: the rest of the family is read all the same
     name_kind: NameKind
     given_names: str | None = None
     birth_date: str | None = None  # YYYY-MM-DD, month and day may be 00
@@ -144,7 +144,7 @@ class VitaleHolder(Personal):
     certified_nir: str | None = None
     rank: int = 1
     rank_assumed: bool = True
-    # What is odd on the card, reported and never refused: nir.key, nir.length, nir.provisional,
+    # What is odd on the card, reported and never refused: name.missing, nir.key, nir.length, nir.provisional,
     # birthDate.lunar (no day of the calendar), birthDate.unreadable.
     warnings: list[str] = []
 

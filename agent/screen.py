@@ -82,7 +82,7 @@ if sys.platform == "win32":
 
             wm_close = 0x0010
             ctypes.windll.user32.PostMessageW(self._window, wm_close, 0, 0)
-            self._thread.join()
+            self._thread.join(2)  # a window that was never made gets no message
 
         def _listen(self) -> None:
             import ctypes

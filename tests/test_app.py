@@ -198,6 +198,21 @@ def test_a_card_component_that_hangs_is_killed_in_time_and_the_next_call_gets_an
     assert worker.pid not in (None, hung)
 
 
+def test_the_agent_ends_in_order_also_with_a_component_that_hangs(agent: Simulation, site: Site) -> None:
+    """At the end of the day nobody waits for a module: the worker is killed, the journal and the rest are closed."""
+    site.call("insi.retrieveByTraits", traits=TOUSSAINT)
+    worker = agent.running.agent.desk.tokens()
+    assert isinstance(worker, TokenWorker)
+    hung = worker.pid
+    assert hung
+    os.kill(hung, signal.SIGSTOP)
+
+    agent.restart()  # refused while anything of the first one is left in its folders
+
+    assert not Path(f"/proc/{hung}").exists()
+    assert agent.site().call("insi.retrieveByTraits", traits=TOUSSAINT)["code"] == "00"
+
+
 def test_a_full_disk_sends_nothing(simulation: Start) -> None:
     """No intent row, no send: room for the largest reply is asked for first."""
     agent = simulation(f"[insi]\nmax_reply_bytes = {1 << 60}\n")

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,18 @@ def ended(home: Path, *arguments: str | Path, **environment: str) -> subprocess.
 def sentence(code: Code) -> str:
     row = CATALOGUE[code]
     return f"{row.title.fr} {row.action.fr}\n"
+
+
+@contextmanager
+def running(program: Path) -> Iterator[None]:
+    """A program of this name; what it does is wait."""
+    program.symlink_to("/bin/sleep")
+    process = subprocess.Popen([program, "600"])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 # ---------------------------------------------------------------- a real card service
@@ -94,6 +107,44 @@ def test_only_the_readers_asked_for_are_used(
     assert f"{pcscd.reader('CPS')} : carte de professionnel\n" in wrong.stdout
     assert 0 == cps.counts()["apdus"]
     assert 0 == right.returncode
+
+
+def test_a_reader_is_chosen_or_excluded_by_its_whole_name_brackets_and_all(tmp_path: Path) -> None:
+    """Most names hold some; fnmatch takes them for a choice of letters."""
+    settings = tmp_path / "config.toml"
+    with Pcscd(tmp_path / "pcscd", ["Lecteur [CCID Interface] (0001)"]) as service:
+        port = service.port_of("Lecteur [CCID Interface] (0001)")
+        name = service.reader("Lecteur [CCID Interface] (0001)")
+        with CardProcess("tests.cards.vitale", port) as card:
+            card.insert()
+            chosen = ended(tmp_path, "read", "--reader", name, **service.environment)
+            settings.write_text(f'readers.exclude = ["{name}"]\n', encoding="utf-8")
+            before = card.counts()["apdus"]
+            excluded = ended(tmp_path, "record", "x.txt", "--test-card", "--config", settings, **service.environment)
+
+            assert (0, "") == (chosen.returncode, chosen.stderr)
+            assert excluded.stderr.startswith(sentence(Code.CARD_ABSENT))
+            assert before == card.counts()["apdus"] > 0
+
+
+def test_the_program_that_may_hold_the_card_and_the_atr_of_an_unknown_one_are_shown(
+    pcscd: Pcscd, tmp_path: Path
+) -> None:
+    with CardProcess("tests.cards.vitale", pcscd.port_of("Vitale"), "--foreign", "--atr", "3B0102") as card:
+        card.insert()
+        unknown = ended(tmp_path, "read", "--reader", "vitale*", **pcscd.environment)
+    assert f"{sentence(Code.CARD_UNKNOWN)}ATR de la carte : 3B0102\n" in unknown.stderr
+
+    with (
+        CardProcess("tests.cards.vitale", pcscd.port_of("Vitale")) as card,
+        OtherProgram(pcscd.environment) as other,
+        running(tmp_path / "Pyxvital.exe"),
+        running(tmp_path / "galsvw32.exe"),
+    ):
+        card.insert()
+        assert other.hold(pcscd.reader("Vitale"), 60)
+        held = ended(tmp_path, "read", **pcscd.environment)
+    assert f"{sentence(Code.CARD_IN_USE)}Peut-être utilisée par : Pyxvital, GALSS\n" in held.stderr
 
 
 def test_a_test_card_is_recorded_for_this_user_alone_and_read_back(

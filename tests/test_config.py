@@ -187,3 +187,21 @@ def test_whatever_the_layers_hold_there_are_settings_or_a_code(layers):
         assert {field.name for field in fields(Loaded)} == set(vars(loaded))
 
     assert code in {None, Code.CONFIG_INVALID}
+
+
+@pytest.mark.parametrize(
+    "printed", ["3B 75 13 00 00 44 09 EA 90 00", "3b751300004409ea9000", " 3b 75 13 00 .. 44 09 ea 90 00\n"]
+)
+def test_the_atr_of_a_card_is_taken_as_programs_print_it(printed: str) -> None:
+    row = {"atr": printed, "kind": "vitale2"}
+
+    (card,) = load([(Source.MACHINE, {"readers": {"cards": [row]}})]).settings.readers.cards
+
+    assert "".join(printed.split()).upper() == card.atr
+
+
+@pytest.mark.parametrize("atr", ["3B751", "3B7513000", "3B", "", "3G75", 3, ["3B75"]])
+def test_an_atr_that_could_never_fit_is_refused_by_name(atr: object) -> None:
+    error = refused((Source.MACHINE, {"readers": {"cards": [{"atr": atr, "kind": "vitale2"}]}}))
+
+    assert "readers.cards.0.atr" == error.facts["setting"]

@@ -1,14 +1,31 @@
 """The doctor looks at every edge of this workstation, says what it found, and never falls ill itself."""
 
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from agent.cli import main
 from agent.config import Settings
-from agent.doctor import Finding, _probe, examine
-from agent.errors import AgentError, Code
+from agent.doctor import Finding, _listed, _probe, _readers, _vitale, examine
+from agent.errors import CATALOGUE, AgentError, Code
+from agent.readers.pcsc import PcscReaders
+from tests.cards.process import CardProcess
+from tests.cards.vitale import VITALE_2
+from tests.parts.desktop import until
+from tests.parts.pcscd import Pcscd
+
+DOCTOR = """
+import sys
+from agent.config import Settings
+from agent.doctor import _probe, _vitale
+print(_probe("Vitale", _vitale, Settings.model_validate_json(sys.argv[1])).says)
+"""
 
 PROBES = [
     "Agent",
@@ -70,9 +87,59 @@ def test_opensc_is_said_to_read_and_not_to_sign(config: Path) -> None:
 
     found = module_of(config, module)
 
-    assert found.well  # the administrator's choice
+    assert not found.well
+    assert found.says.startswith(CATALOGUE[Code.MODULE_CANNOT_SIGN].title.fr)
     for words in ("OpenSC (bibliothèque 0.", str(module.resolve()), "ELF", "installer la Cryptolib CPS"):
         assert words in found.says
+
+
+def test_a_card_service_that_is_up_and_never_answers_is_a_finding(pcscd: Pcscd) -> None:
+    os.kill(pcscd.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(AgentError) as stuck:
+            _listed(PcscReaders(), timeout_s=0.5)
+    finally:
+        os.kill(pcscd.pid, signal.SIGCONT)
+
+    assert stuck.value.code is Code.PCSC_UNAVAILABLE
+    assert _probe("Lecteurs", _readers, Settings()).says == ", ".join(
+        f"{pcscd.reader(name, slot)} (vide)" for name in ("Vitale", "CPS", "Bureau") for slot in (0, 1)
+    )
+
+
+def test_the_doctor_knows_the_cards_of_the_settings(pcscd: Pcscd) -> None:
+    settings = Settings.model_validate({"readers": {"cards": [{"atr": VITALE_2, "kind": "cpx"}]}})
+    with CardProcess("tests.cards.vitale", pcscd.port_of("Vitale")) as card:
+        card.insert()
+        until(lambda: any(one.card for one in PcscReaders().seen()), "the card is seen")
+        says = _probe("Lecteurs", _readers, settings).says
+        card.remove()
+    until(lambda: not any(one.card for one in PcscReaders().seen()), "the card is out")
+
+    assert f"{pcscd.reader('Vitale')} (cpx)" in says
+
+
+@pytest.mark.parametrize(("managed", "says"), [(False, "api_lec ("), (True, Code.MODULE_UNSAFE.value)])
+def test_the_doctor_is_as_strict_with_the_reading_library_as_the_agent(
+    tmp_path: Path, managed: bool, says: str
+) -> None:
+    """On a managed install administrators alone may be able to replace it. Root sees this as an ordinary user."""
+    library = tmp_path / "libapi_lec.so"
+    shutil.copy("/bin/true", library)
+    library.chmod(0o755)
+    apilec = {"library": str(library), "configuration": str(tmp_path)}
+    settings = Settings.model_validate({"managed": managed, "vitale": {"backend": "apilec", "apilec": apilec}})
+    ordinary = ["unshare", "--user", "--map-user=1000"] if os.geteuid() == 0 else []
+
+    found = subprocess.run(
+        [*ordinary, sys.executable, "-c", DOCTOR, settings.model_dump_json()],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[1],
+    )
+
+    assert says in found.stdout
 
 
 def test_a_module_that_others_could_replace_is_not_loaded(config: Path, tmp_path: Path) -> None:

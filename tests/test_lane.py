@@ -16,6 +16,7 @@ from agent.errors import AgentError, Code
 from agent.lane import _BREAKS_WITHIN_S, Lane, Turn
 
 NOW, NEVER = 0.001, 3600.0  # seconds: a deadline that passes, one that does not
+SOON = 0.5  # one that passes after what comes next
 
 
 @pytest.fixture
@@ -192,6 +193,55 @@ def test_a_running_call_that_is_cancelled_goes_on_and_its_result_is_forgotten_an
     assert ["lane test: the result of a cancelled call is forgotten"] == [
         record.getMessage() for record in caplog.records if record.name == "agent.lane"
     ]
+
+
+async def cancelled_while_it_hangs(lane: Lane, gate: Gate, **how) -> None:
+    running = asyncio.create_task(lane.run(gate, timeout_s=SOON, **how))
+    await gate.has_begun()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+def test_a_call_that_hangs_is_broken_at_its_deadline_also_when_who_asked_has_gone(lane):
+    """A closed tab must not cost the lane."""
+
+    async def story():
+        gate = Gate()
+        await cancelled_while_it_hangs(lane, gate, abandoned=gate.opened.set)
+        return await lane.run(gate.opened.is_set, timeout_s=NEVER, wait_s=30)
+
+    assert asyncio.run(story())
+
+
+def test_a_call_that_nothing_breaks_is_left_behind_also_when_who_asked_has_gone():
+    async def story():
+        lane, gate = Lane("leaving", leaves_behind=True), Gate()
+        first = lane._thread
+        await cancelled_while_it_hangs(lane, gate)
+        served_by = await lane.run(threading.current_thread, timeout_s=NEVER, wait_s=30)
+        gate.opened.set()
+        lane.close()
+        return served_by is first
+
+    assert not asyncio.run(story())
+
+
+def test_a_call_that_ended_is_not_broken_at_its_deadline(lane):
+    broken: list[str] = []
+
+    async def story():
+        await lane.run(lambda: None, timeout_s=SOON, abandoned=lambda: broken.append("broken"))
+        gate = Gate()
+        running = asyncio.create_task(lane.run(gate, timeout_s=SOON, abandoned=lambda: broken.append("broken")))
+        await gate.has_begun()
+        running.cancel()
+        gate.opened.set()
+        await lane.run(lambda: None, timeout_s=NEVER)
+        await asyncio.sleep(2 * SOON)
+
+    asyncio.run(story())
+    assert [] == broken
 
 
 @pytest.mark.parametrize("passes", range(5))

@@ -159,7 +159,8 @@ function describeCpx(status) {
 function offerActivities(activities) {
   const select = field.activity;
   const chosen = select.value;
-  select.replaceChildren(h("option", { value: "" }, "Celle de ce poste"), ...activities.map(({ id, label }) => h("option", { value: id }, label)));
+  select.replaceChildren(h("option", { value: "" }, "Celle de ce poste"), ...activities.map(({ id, label }) =>
+    h("option", { value: id }, label === id ? `Activité ${id}` : label))); // the card may name it by nothing else
   select.value = activities.some(({ id }) => id === chosen) ? chosen : "";
   followChoices();
 }
@@ -393,9 +394,10 @@ function forgetResult() {
 
 /** What happened, what to do, who can do it, and the words of INSi when it spoke. */
 function sentences({ message, action, audience, reason, facts }) {
-  const { insi, incident, member, rule, character, rpcMessage } = facts;
+  const { insi, incident, member, rivals, rule, character, rpcMessage } = facts;
   return [
     h("h3", {}, message),
+    rivals?.length && h("p", {}, `Peut-être utilisée par : ${rivals.join(", ")}.`),
     h("p", {}, action),
     insi && h("dl", { class: "verbatim" },
       entry("Réponse d'INSi", [insi.code, insi.subcode].filter(Boolean).join(" / ")),

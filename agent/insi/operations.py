@@ -34,11 +34,15 @@ WIRE: dict[Operation, Wire] = {
 
 @dataclass(frozen=True, repr=False)
 class VitaleQuery:
-    """What WS_INS1 is asked, from the card just read. Personal: it does not print."""
+    """What WS_INS1 is asked, from the card just read. Personal: it does not print.
+
+    [guess]: the card's number goes as the insured person's, also where nobody says whose it is; and a birth date
+    that is no day of the calendar goes as it is on the card, unless `vitale.lunar_dates` refuses it.
+    """
 
     operation: ClassVar[Operation] = Operation.WITH_VITALE
 
-    nir_of_insured: str  # 13 characters, without the key
+    nir_of_insured: str  # MatriculeOD: 13 characters, without the key
     birth_date: str  # YYYY-MM-DD, month and day may be 00
     rank: int
     birth_name: str | None = None  # already in INSi's alphabet (names.py)

@@ -18,6 +18,7 @@ from typing import Any
 
 from agent.child import Child, Pipe, pipe_to_parent
 from agent.errors import AgentError, Code
+from agent.lane import Lane
 from agent.native import check_library
 from agent.readers.apilec_xml import parse_content
 from agent.readers.desk import DeskReading
@@ -86,6 +87,8 @@ class ApilecVitale:
         self._library, self._configuration = library, configuration
         self._wait_s, self._codes, self._today = wait_s, codes, today
         self.timeout_s: float = wait_s + MARGIN_S
+        # Its own: the worker dies with the thread that started it, and the library waits long for its card.
+        self.lane: Lane = Lane("apilec")
         self._child: Child | None = None
 
     @property
@@ -122,9 +125,10 @@ class ApilecVitale:
             self._child.kill()
 
     def close(self) -> None:
-        """End the worker."""
+        """End the worker and its lane."""
         if self._child:
             self._child.close()
+        self.lane.close()
 
     def _running(self) -> Child:
         if self._child and not self._child.alive:

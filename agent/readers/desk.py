@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Protocol
 
 from agent.errors import AgentError, Code
+from agent.lane import Lane
 from agent.model import CardKind, CardSeen, ReaderSeen
 from agent.readers.apdu import SW_OK, ask
 from agent.readers.ports import Readers
@@ -27,10 +28,15 @@ class DeskReading:
 
 
 class VitaleSource(Protocol):
-    """Where the holders of a carte Vitale are read. Every call blocks and belongs on the PC/SC lane."""
+    """Where the holders of a carte Vitale are read. Every call blocks and belongs on its lane."""
 
     gives_rank: bool  # whether the birth rank comes with the holders
     timeout_s: float  # a reading that takes longer hangs
+
+    @property
+    def lane(self) -> Lane | None:
+        """Its own, which ends with it; None: the PC/SC lane."""
+        ...
 
     def read(self, reader: str | None) -> DeskReading:
         """Read the first carte Vitale found, in `reader` first."""
@@ -48,6 +54,7 @@ class VitaleSource(Protocol):
 class PcscVitale:
     """`VitaleSource` by plain PC/SC: free, without the birth rank."""
 
+    lane = None
     gives_rank = False
     timeout_s: float = 20  # 0.2 to 1.5 s on a real card; more is a card or a reader that hangs
 
@@ -143,22 +150,22 @@ def stem_of(reader: str) -> str:
     return _NUMBERS.sub("", reader)
 
 
+def fits(reader: str, pattern: str) -> bool:
+    """As fnmatch; a whole name fits too: many hold brackets, which fnmatch takes for a choice of letters."""
+    name, pattern = reader.casefold(), pattern.casefold()
+    return name == pattern or fnmatchcase(name, pattern)
+
+
 def _in_order(
     seen: Sequence[ReaderSeen], reader: str | None, prefer: Sequence[str], exclude: Sequence[str]
 ) -> list[_Place]:
     def rank(one: ReaderSeen) -> int:
         if reader is not None and stem_of(one.reader) == stem_of(reader):
             return -2 if one.reader == reader else -1
-        return next((rank for rank, pattern in enumerate(prefer) if _fits(one, pattern)), len(prefer))
+        return next((rank for rank, pattern in enumerate(prefer) if fits(one.reader, pattern)), len(prefer))
 
-    usable = (one for one in seen if not any(_fits(one, pattern) for pattern in exclude))
+    usable = (one for one in seen if not any(fits(one.reader, pattern) for pattern in exclude))
     return sorted((_Place(rank(one), one) for one in usable), key=lambda place: place.rank)
-
-
-def _fits(one: ReaderSeen, pattern: str) -> bool:
-    """As fnmatch; a whole name fits too: many hold brackets, which fnmatch takes for a choice of letters."""
-    name, pattern = one.reader.casefold(), pattern.casefold()
-    return name == pattern or fnmatchcase(name, pattern)
 
 
 def _may_be_vitale(card: CardSeen) -> bool:

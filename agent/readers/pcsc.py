@@ -43,6 +43,7 @@ _NOTICED_MS = 1000  # by then the service has seen it too: pcscd looks every 400
 BACK_OFF_S = (1.0, 30.0)
 # Windows takes the card from a transaction that rests for 5 s; whoever holds one longer is no short reading.
 PATIENCE_S = 5.0
+_TRY_AGAIN_S = 0.1  # a connection that an exclusive one keeps out
 
 # A code of no row keeps its number and becomes card.mute where a card was asked, else pcsc.unavailable.
 _CODES = {
@@ -79,9 +80,10 @@ class PcscReaders:
         patience_s: float = PATIENCE_S,
         back_off_s: tuple[float, float] = BACK_OFF_S,
     ) -> None:
-        """`patience_s`: how long another program's transaction is waited for, then the card is in use."""
+        """`patience_s`: how long another program's transaction or lock is waited for, then the card is in use."""
         self._kind_of, self._patience_s, self._back_off_s = kind_of, patience_s, back_off_s
         self._left_behind: dict[str, threading.Thread] = {}
+        self._inside: set[str] = set()  # readers in which a transaction of ours is open
         self._watches: set[_PcscWatch] = set()
 
     def seen(self) -> list[ReaderSeen]:
@@ -110,13 +112,13 @@ class PcscReaders:
 
     @contextmanager
     def _way_into(self, reader: str) -> "Iterator[PcscCard]":
-        """The card of this reader in a transaction of ours, or card.inUse when patience ends: nothing was sent."""
+        """The card of this reader in a transaction of ours; when patience ends, `_no_way_into`: nothing was sent."""
         end = time.monotonic() + self._patience_s
         before = self._left_behind.get(reader)
         if before is not None:
             before.join(self._patience_s)
             if before.is_alive():
-                raise _error(Code.CARD_IN_USE, "the same transaction lasts and lasts")
+                raise self._no_way_into(reader)
         came: Future[tuple[PcscCard, ExitStack]] = Future()
         entrance = threading.Thread(target=_enter, args=(reader, came), name="enter-pcsc", daemon=True)
         entrance.start()
@@ -126,10 +128,20 @@ class PcscReaders:
         except TimeoutError:
             if came.cancel():
                 self._left_behind[reader] = entrance
-                raise _error(Code.CARD_IN_USE, f"a transaction lasts longer than {self._patience_s} s") from None
+                raise self._no_way_into(reader) from None
             card, way = came.result()  # it came at the same instant
         with way:
-            yield card
+            self._inside.add(reader)
+            try:
+                yield card
+            finally:
+                self._inside.discard(reader)
+
+    def _no_way_into(self, reader: str) -> AgentError:
+        """Who has the card: a command of ours that never came back, or another program."""
+        if reader in self._inside:
+            return _error(Code.CARD_MUTE, "a command of ours hangs")
+        return _error(Code.CARD_IN_USE, f"held longer than {self._patience_s} s")
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
@@ -143,7 +155,7 @@ def _enter(reader: str, came: "Future[tuple[PcscCard, ExitStack]]") -> None:
     """Hand over the card and the way out of it; take that way at once when nobody waits any more."""
     with ExitStack() as way:
         try:
-            card = way.enter_context(_inside(reader))
+            card = way.enter_context(_inside(reader, came.cancelled))
         except BaseException as error:  # noqa: BLE001  (carried to whoever waits)
             if came.set_running_or_notify_cancel():
                 came.set_exception(error)
@@ -153,9 +165,9 @@ def _enter(reader: str, came: "Future[tuple[PcscCard, ExitStack]]") -> None:
 
 
 @contextmanager
-def _inside(reader: str) -> "Iterator[PcscCard]":
+def _inside(reader: str, unwanted: Callable[[], bool]) -> "Iterator[PcscCard]":
     with _context() as context:
-        handle, protocol = _connect(context, reader)
+        handle, protocol = _connect(context, reader, unwanted)
         try:
             protocol = begin_transaction(handle, protocol)
             try:
@@ -168,12 +180,19 @@ def _inside(reader: str) -> "Iterator[PcscCard]":
             scard.SCardDisconnect(handle, scard.SCARD_LEAVE_CARD)
 
 
-def _connect(context: Any, reader: str) -> tuple[Any, int]:
-    """A shared connection. A card that another program left without power is powered again.
+def _connect(context: Any, reader: str, unwanted: Callable[[], bool]) -> tuple[Any, int]:
+    """A shared connection. An exclusive one is tried again until it ends, or until nobody wants ours any more.
 
-    Seen while a third program stays connected: a shared connection is refused then, a direct one gives power.
+    A card that another program left without power is powered again: seen while a third program stays
+    connected, a shared connection is refused then, a direct one gives power.
     """
-    hresult, handle, protocol = scard.SCardConnect(context, reader, scard.SCARD_SHARE_SHARED, _PROTOCOLS)
+    while True:
+        hresult, handle, protocol = scard.SCardConnect(context, reader, scard.SCARD_SHARE_SHARED, _PROTOCOLS)
+        if not _is(hresult, "SCARD_E_SHARING_VIOLATION"):
+            break
+        if unwanted():
+            raise AgentError(Code.CARD_IN_USE)  # nobody hears it: without the search for who holds the card
+        time.sleep(_TRY_AGAIN_S)
     if not _is(hresult, "SCARD_W_UNPOWERED_CARD"):
         _check("SCardConnect", hresult)
         return handle, protocol
@@ -311,7 +330,7 @@ class _PcscWatch:
             self._is_down, self._seen = True, None
             self._changed(None)
         shortest, longest = self._back_off_s
-        self._pause_s = min(max(shortest, 2 * self._pause_s), longest)
+        self._pause_s = min(shortest, longest)
         if self._comeback.wait(self._pause_s):
             self._pause_s = 0.0
 

@@ -5,7 +5,7 @@ use; file D001 is the way of public Node.js readers; the pointer file and the ta
 `vitale_2.lua`; the key's rule and lunar dates are those of the GIE text "Données API Lecture Vitale 6.xx".
 
 [guess], all in this file: fewer NIRs than holders means the insured person's number, otherwise nobody
-says whose it is; nor whether the name is the birth name; a file longer than one answer goes on with
+says whose it is; nor whether the name is the birth name; a file goes on behind its first answer with
 plain READ BINARY; beside D001 the numbers are where the short path finds them; a file is selected with
 P1 02, else 00; behind the pointers, identities and numbers are told by their tags.
 """
@@ -32,8 +32,7 @@ FILE_D001, FILE_POINTERS = bytes.fromhex("D001"), bytes.fromhex("2001")
 TAG_HOLDER, TAG_NAME, TAG_GIVEN_NAMES, TAG_BIRTH_DATE, TAG_NIR = 0x65, 0x80, 0x81, 0x82, 0x93
 TAG_POINTERS, TAG_APPLICATIONS, TAG_APPLICATION, TAG_FILE = 0xE0, 0xA0, 0x82, 0x80
 
-_BLOCK = 256
-_MAX_BYTES = 9 * _BLOCK
+_MAX_BYTES = 9 * 256
 _NIR_LENGTH, _KEY_LENGTH = 13, 2
 _PROVISIONAL = "555555"  # agricultural regime
 
@@ -223,14 +222,15 @@ def _select_file(card: Card, file_id: bytes) -> bool:
 
 
 def _read(card: Card, first: bytes) -> bytes | None:
-    """A whole file, block after block; None where there is none. Raises vitale.protected, card.unreadable."""
+    """A file to its end, block after block; None where there is none. Raises vitale.protected, card.unreadable."""
     block, status = ask(card, first)
     if status == SW_NOT_FOUND:
         return None
     if status not in (SW_OK, SW_END_OF_FILE):
         raise _refused("READ BINARY", status)
     data = block
-    while block and len(block) % _BLOCK == 0 and len(data) < _MAX_BYTES:
+    # However short a block is, the card or the reader may have cut it: a holder behind it must not be lost.
+    while block and status == SW_OK and len(data) < _MAX_BYTES:
         block, status = ask(card, bytes([0x00, 0xB0, len(data) >> 8, len(data) & 0xFF, 0x00]))
         if status not in (SW_OK, SW_END_OF_FILE):
             break  # the file ended with the block before; if not, a template is cut and will be said so
@@ -265,13 +265,11 @@ def _numbers(file: bytes) -> Iterator[bytes]:
 
 
 def _holder(index: int, person: dict[int, bytes], nir: str, shared: bool) -> VitaleHolder:
-    if TAG_NAME not in person:
-        raise AgentError(Code.CARD_UNREADABLE, f"holder {index} has no name")
-    birth_date = _text(person.get(TAG_BIRTH_DATE, b""))
+    name, birth_date = (_text(person.get(tag, b"")) for tag in (TAG_NAME, TAG_BIRTH_DATE))
     nir, nir_key = nir[:_NIR_LENGTH], nir[_NIR_LENGTH:]
     return VitaleHolder(
         index=index,
-        name=_text(person[TAG_NAME]),
+        name=name,
         name_kind=NameKind.UNKNOWN,
         given_names=_text(person.get(TAG_GIVEN_NAMES, b"")) or None,
         birth_date=_dashed(birth_date),
@@ -279,7 +277,7 @@ def _holder(index: int, person: dict[int, bytes], nir: str, shared: bool) -> Vit
         nir=nir,
         nir_key=nir_key,
         nir_of=NirOf.INSURED if shared else NirOf.UNKNOWN,
-        warnings=warnings_of(nir, nir_key, birth_date),
+        warnings=[*([] if name else ["name.missing"]), *warnings_of(nir, nir_key, birth_date)],
     )
 
 

@@ -105,7 +105,7 @@ def registered() -> Iterator[tuple[Path, str]]:
             yield Path(winreg.QueryValueEx(key, "InstallDir")[0]), str(winreg.QueryValueEx(key, "Version")[0])
 
 
-def module_facts(path: Path, *, description: str, version: tuple[int, int], configured: bool) -> ModuleFacts:
+def module_facts(path: Path, *, description: str, version: tuple[int, int], opensc_signs: bool) -> ModuleFacts:
     """What a loaded module is, from its CK_INFO."""
     known = {_OURS: CRYPTOLIB, OPENSC: OPENSC}
     name = next((ours for begin, ours in known.items() if description.startswith(begin)), description or path.name)
@@ -113,5 +113,5 @@ def module_facts(path: Path, *, description: str, version: tuple[int, int], conf
         path=str(path),
         name=name,
         version=f"{version[0]}.{version[1]}",
-        signs_cps3=configured or name != OPENSC,
+        signs_cps3=opensc_signs or name != OPENSC,
     )

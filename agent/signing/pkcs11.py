@@ -81,9 +81,9 @@ class _Session:
 class Pkcs11Tokens:
     """`Tokens` over one module, in this process. One caller at a time."""
 
-    def __init__(self, module: Path, *, configured: bool = True) -> None:
-        """Load the module; `configured`: somebody chose it, it was not found by search. Raises module.failed."""
-        self._module, self._configured = module, configured
+    def __init__(self, module: Path, *, opensc_signs: bool = False) -> None:
+        """Load the module; `opensc_signs`: an OpenSC is tried for signatures too. Raises module.failed."""
+        self._module, self._opensc_signs = module, opensc_signs
         self._lib = PyKCS11.PyKCS11Lib()
         self._ours: _Session | None = None
         with _only_cps_in_opensc(module):
@@ -101,7 +101,7 @@ class Pkcs11Tokens:
             self._module,
             description=_strip(info.libraryDescription),
             version=info.libraryVersion,
-            configured=self._configured,
+            opensc_signs=self._opensc_signs,
         )
 
     def look(self) -> list[TokenSeen]:
@@ -183,16 +183,30 @@ class Pkcs11Tokens:
             self._lib.unload()
 
     def _tokens(self) -> Iterator[tuple[int, Any]]:
-        """Every slot with an initialised token that the module recognises. Asking the list also wakes the module up."""
+        """Every slot with an initialised token that the module recognises. Asking the list also wakes the module up.
+
+        A slot that fails hides no other: its failure is said if our session is in it, or nothing else is seen.
+        """
+        failure: AgentError | None = None
+        shown = 0
         for slot in self._slots():
             try:
                 info = self._lib.getTokenInfo(slot)
             except PyKCS11Error as error:
                 if error.value in _NOT_OURS:
                     continue
-                raise our_error(error) from None
+                if self._is_ours(slot):
+                    raise our_error(error) from None
+                failure = failure or our_error(error)
+                continue
             if info.flags & PyKCS11.CKF_TOKEN_INITIALIZED:
+                shown += 1
                 yield slot, info
+        if failure and not shown:
+            raise failure
+
+    def _is_ours(self, slot: int) -> bool:
+        return self._ours is not None and self._ours.slot == slot
 
     def _slots(self) -> list[int]:
         """The slots with a token. PyKCS11 asks for their number first; a card may come meanwhile."""
@@ -216,7 +230,7 @@ class Pkcs11Tokens:
             try:
                 return self._seen(slot, info)
             except PyKCS11Error as error:
-                known = self._broken(error)
+                known = self._broken(error) if self._is_ours(slot) else our_error(error)
                 if known.code not in (Code.CPX_SESSION_LOST, Code.CARD_REMOVED):
                     raise known from None
         return None
@@ -390,15 +404,16 @@ def _name(error: PyKCS11Error) -> str:
 def _only_cps_in_opensc(module: Path) -> Iterator[None]:
     """OpenSC tries every driver on every card: 470 commands to a carte Vitale at each look, none with this file.
 
-    It also keeps the code and sends it again by itself after another program's reset; not with this file.
+    It also keeps the code and sends it again by itself after another program's reset; not with this file. So a
+    file of the session's own counts for nothing here.
     """
-    if "opensc" not in module.name or "OPENSC_CONF" in os.environ:
+    if "opensc" not in module.name:
         yield
         return
     with tempfile.TemporaryDirectory(prefix="insi-agent-") as folder:
         conf = Path(folder) / "opensc.conf"
         conf.write_text(_OPENSC_CONF)
-        os.environ["OPENSC_CONF"] = str(conf)  # read once, at C_Initialize
+        os.environ["OPENSC_CONF"] = str(conf)  # read once, at C_Initialize, in this process of the module's own
         try:
             yield
         finally:

@@ -40,8 +40,8 @@ class TokenSeen:
 class ModuleFacts:
     """What a PKCS#11 module says of itself (CK_INFO), and what we know of it.
 
-    `signs_cps3` is False for an OpenSC that was found by search: it reads a CPS3 and cannot sign with it.
-    An OpenSC that somebody configured is that person's choice, and is tried.
+    `signs_cps3` is False for OpenSC, which reads a CPS3 and cannot sign with it when built with OpenSSL 3, unless
+    the settings say that this one, or this card, can.
     """
 
     path: str  # of the real file, links followed

@@ -20,7 +20,10 @@ _ASSERTION = "{urn:oasis:names:tc:SAML:2.0:assertion}Assertion"
 
 @dataclass(frozen=True, repr=False)
 class VitaleAssertion:
-    """A bearer secret: it does not print."""
+    """A bearer secret: it does not print.
+
+    Whom it names (NameID) is its provider's care, and never compared here: the form of a serial there is not public.
+    """
 
     xml: bytes
     issued_at: datetime

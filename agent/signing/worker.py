@@ -30,15 +30,16 @@ class TokenWorker:
         simulated: Path | None = None,
         environment: dict[str, str] | None = None,
         check: Check = check_library,
+        opensc_signs: bool = False,
     ) -> None:
         """`module`: PKCS#11 module, None for the known places. `simulated`: instead, the simulator's state folder.
 
-        `check` decides what may be loaded.
+        `check` decides what may be loaded; `opensc_signs`, whether an OpenSC is said to sign.
         """
         self._module = module
         self._simulated = simulated
         self._environment = environment
-        self._check = check
+        self._check, self._opensc_signs = check, opensc_signs
         self._child: Child | None = None
         self._loaded: dict[str, Any] = {}  # the source of the child
         self._turn = threading.Lock()
@@ -102,7 +103,7 @@ class TokenWorker:
         if self._simulated:
             return {"simulated": str(self._simulated)}
         module = find_module(self._module, check=self._check)
-        return {"module": str(module), "configured": self._module is not None}
+        return {"module": str(module), "openscSigns": self._opensc_signs}
 
     def _running(self, source: dict[str, Any]) -> Child:
         """The child with this module: another one when somebody has installed or moved it meanwhile."""
@@ -145,7 +146,7 @@ def _open(source: dict[str, Any]) -> Tokens:
         return FakeTokens(Path(source["simulated"]))
     from agent.signing.pkcs11 import Pkcs11Tokens
 
-    return Pkcs11Tokens(Path(source["module"]), configured=source["configured"])
+    return Pkcs11Tokens(Path(source["module"]), opensc_signs=source["openscSigns"])
 
 
 Answer = tuple[dict[str, Any], bytes]

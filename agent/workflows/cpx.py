@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain, repeat
 from typing import TypeVar
 
 from agent.errors import AgentError, Code
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 REMOVAL_SEEN_S = 2
+LOGOUT_S = 5  # a module that has not logged out by then is ended with its process
+RESET_AGAIN_S = (1, 2, 4, 8, 16, 30)  # the last one again and again
 RESET_S = 15  # a reader waits 5 s for another program's transaction, twice at most
 
 # After these nobody knows what the session still is.
@@ -42,6 +45,7 @@ _UNSURE = {
     Code.DEVICE_TIMEOUT,
     Code.TOKEN_UNKNOWN,
 }
+_NO_CARD = {Code.CARD_ABSENT, Code.CARD_REMOVED, Code.READER_ABSENT}  # nothing is left to reset
 _ENDING = _UNSURE | {Code.PIN_WRONG, Code.PIN_LOCKED}  # a wrong code at a signature ends the session too
 
 
@@ -165,7 +169,7 @@ async def _close(desk: Desk, reader: str | None, *, reset: bool = True) -> None:
     """End what is open, or what a login may have left open, on the card in this reader. In the token's turn."""
     had, desk.session = desk.session, None
     try:
-        await _on_token(desk, lambda: desk.tokens().logout())
+        await _on_token(desk, lambda: desk.tokens().logout(), timeout_s=LOGOUT_S)
     except AgentError as error:
         log.warning("the card's module did not log out, its process is ended: %s", error)
         desk.tokens().kill()
@@ -176,7 +180,29 @@ async def _close(desk: Desk, reader: str | None, *, reset: bool = True) -> None:
 
 
 async def _reset(desk: Desk, reader: str | None) -> None:
-    """Make the card forget the code: a logout leaves it verified, for every program (seen with two modules)."""
+    """Make the card forget the code: a logout leaves it verified, for every program (seen with two modules).
+
+    A card that another program keeps is reset later.
+    """
+    if not await _is_reset(desk, reader) and desk.unreset is None:
+        desk.unreset = asyncio.create_task(_reset_later(desk, reader), name="card-reset")
+
+
+async def _reset_later(desk: Desk, reader: str | None) -> None:
+    """Try until the card has forgotten the code, has left, or is opened anew; meanwhile agent.status warns."""
+    try:
+        for pause in chain(RESET_AGAIN_S, repeat(RESET_AGAIN_S[-1])):
+            await asyncio.sleep(pause)
+            async with desk.token_turn.taken_by("", wait_s=None):
+                if desk.session is not None or not _with_cpx(desk.seen, reader) or await _is_reset(desk, reader):
+                    return
+    finally:
+        desk.unreset = None
+        desk.changed()
+
+
+async def _is_reset(desk: Desk, reader: str | None) -> bool:
+    """Reset it now; False where another try may help."""
 
     def reset() -> None:
         places = _with_cpx(desk.readers.seen(), reader)
@@ -189,6 +215,8 @@ async def _reset(desk: Desk, reader: str | None) -> None:
         await desk.lanes.pcsc.run(reset, timeout_s=RESET_S, wait_s=desk.vitale.timeout_s)  # after a reading
     except AgentError as error:
         log.warning("card not reset: %s", error)
+        return error.code in _NO_CARD
+    return True
 
 
 @asynccontextmanager
@@ -208,11 +236,11 @@ async def _token_turn(desk: Desk, asker: Asker, *, wait_s: float | None = None) 
         raise
 
 
-async def _on_token(desk: Desk, call: Callable[[], T]) -> T:
+async def _on_token(desk: Desk, call: Callable[[], T], *, timeout_s: float | None = None) -> T:
     tokens = desk.tokens()
     return await desk.lanes.token.run(
         call,
-        timeout_s=desk.settings().cpx.call_timeout_s,
+        timeout_s=timeout_s or desk.settings().cpx.call_timeout_s,
         wait_s=CARD_QUEUE_S,
         abandoned=tokens.kill,  # kill the worker: a hung module must not hold the lane
     )
@@ -354,10 +382,10 @@ async def _login(desk: Desk, asker: Asker, token: TokenSeen, pin: Pin | None, un
     try:
         await asker.progress("cpx.login")
         async with _token_turn(desk, asker, wait_s=desk.settings().cpx.call_timeout_s):
-            if unwanted.is_set():
-                raise AgentError(Code.OPERATION_CANCELLED)
-            if desk.session is not None:
+            if desk.session is not None and not unwanted.is_set():
                 await _close(desk, desk.session.reader)
+            if unwanted.is_set():  # no code for nothing
+                raise AgentError(Code.OPERATION_CANCELLED)
             try:
                 opened = await _on_token(desk, lambda: desk.tokens().login(token.serial, pin))
             except AgentError as error:

@@ -117,6 +117,7 @@ class Desk:
     searches: Searches = field(default_factory=Searches)
     counts: Counts = field(default_factory=Counts)
     session: CardSession | None = None
+    unreset: asyncio.Task[None] | None = None  # tries again to reset a card that another program keeps
     wrong_code: str | None = None  # serial of the card whose last code was wrong
     card_not_after: datetime | None = None  # of the CPx seen last
     organisation_seen: "OrganisationCertificate | Code | None" = None  # what opening the certificate gave last

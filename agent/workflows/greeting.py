@@ -23,6 +23,10 @@ from agent.protocol.methods import METHODS
 from agent.workflows.desk import Asker, Desk
 
 EXPIRY_DAYS = (90, 30, 7)
+_STILL_VERIFIED = {
+    "fr": "Un autre logiciel garde la carte CPS : son code y reste validé. La retirer si vous quittez le poste.",
+    "en": "Another program keeps the CPS card: its code stays verified on it. Take it out when you leave.",
+}
 
 
 async def hello(desk: Desk, asker: Asker, params: HelloParams) -> HelloResult:
@@ -85,6 +89,8 @@ def notices(desk: Desk) -> list[Notice]:
             desk.card_not_after,
             desk.now(),
         )
+    if desk.unreset is not None:
+        found.append(Notice(reason="cpx.codeStillVerified", message=_STILL_VERIFIED))
     organisation = desk.organisation_seen
     if isinstance(organisation, Code):
         title = CATALOGUE[organisation].title

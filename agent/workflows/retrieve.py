@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from agent.config import Software
+from agent.config import Software, Vitale
 from agent.errors import AgentError, Code
 from agent.insi import compare, rules, search
 from agent.insi.answers import Answer, read_answer
@@ -108,7 +108,7 @@ def _vitale_plan(desk: Desk, asker: Asker, params: RetrieveWithVitaleParams) -> 
         raise AgentError(Code.VITALE_HOLDER_UNKNOWN)
     rank, assumed = vitale.rank_of(kept, params.holder, params.rank)
     return _WithVitale(
-        query=_vitale_query(holders[params.holder], rank, send_birth_name=desk.settings().vitale.send_birth_name),
+        query=_vitale_query(holders[params.holder], rank, desk.settings().vitale),
         prepare_card=lambda: vitale.read_again(desk, asker, kept),
         assert_card=partial(_vitale_assertion, desk, kept.reading.content.card.serial),
         card_given_names=holders[params.holder].given_names,
@@ -540,14 +540,16 @@ def _software_name(run: _Run) -> SoftwareName:
     return SoftwareName(name=run.software.name, version=run.software.version)
 
 
-def _vitale_query(holder: VitaleHolder, rank: int, *, send_birth_name: bool) -> VitaleQuery:
+def _vitale_query(holder: VitaleHolder, rank: int, settings: Vitale) -> VitaleQuery:
     """What WS_INS1 is asked for this holder: a birth name, and a name that may be one if the settings say so.
 
     What is optional there and not written as INSi takes it is left out. Raises vitale.nirUnusable.
     """
     if not _USABLE_NIR.fullmatch(holder.nir) or holder.birth_date is None:
         raise AgentError(Code.VITALE_NIR_UNUSABLE)
-    send = {NameKind.BIRTH: True, NameKind.UNKNOWN: send_birth_name, NameKind.USED: False}[holder.name_kind]
+    if settings.lunar_dates == "refuse" and "birthDate.lunar" in holder.warnings:
+        raise AgentError(Code.VITALE_NIR_UNUSABLE, "the birth date is no day of the calendar")
+    send = {NameKind.BIRTH: True, NameKind.UNKNOWN: settings.send_birth_name, NameKind.USED: False}[holder.name_kind]
     certified = holder.certified_nir or ""
     return VitaleQuery(
         nir_of_insured=holder.nir,

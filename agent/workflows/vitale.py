@@ -15,20 +15,25 @@ from agent.workflows.readings import Kept
 
 T = TypeVar("T")
 
-# Worth waiting for: on a desk with one reader the cards take turns in it.
-_MAY_STILL_COME = {
-    Code.VITALE_ABSENT,
-    Code.VITALE_CPX_INSTEAD,
-    Code.READER_ABSENT,
-    Code.CARD_REMOVED,
-    Code.CARD_MUTE,
+_LOOK_AGAIN_S = 1.0
+
+# Worth waiting for: on a desk with one reader the cards take turns in it. The watcher hears a card come;
+# what it hears late or never has the seconds after which we look by ourselves.
+_MAY_STILL_COME: dict[Code, float | None] = {
+    Code.VITALE_ABSENT: None,
+    Code.VITALE_CPX_INSTEAD: None,
+    Code.READER_ABSENT: None,
+    Code.CARD_REMOVED: None,
+    Code.CARD_MUTE: None,
+    Code.CARD_IN_USE: _LOOK_AGAIN_S,  # the end of another program's work is no event
+    Code.PCSC_UNAVAILABLE: _LOOK_AGAIN_S,  # its return is heard late on Windows and macOS
 }
 
 
 async def read(desk: Desk, asker: Asker, params: VitaleReadParams) -> VitaleReadResult:
     """Read the first carte Vitale found in any reader; with `wait`, wait for one that many seconds.
 
-    Raises the codes of `read_first_vitale`, vitale.environment, device.busy, device.timeout.
+    Raises the codes of `read_first_vitale` (card.mute too where the reading hangs), vitale.environment, device.busy.
     """
     deadline = asyncio.get_running_loop().time() + (params.wait or 0)
     while True:
@@ -41,7 +46,8 @@ async def read(desk: Desk, asker: Asker, params: VitaleReadParams) -> VitaleRead
             if error.code not in _MAY_STILL_COME or left <= 0:
                 raise
             await asker.progress("vitale.waiting", "card.vitale")
-            if not await wait_for_change(desk, mark, left):
+            look_again_s = _MAY_STILL_COME[error.code]
+            if not await wait_for_change(desk, mark, min(left, look_again_s or left)) and look_again_s is None:
                 raise
     check_environment(reading.content.card, desk.environment)
     now = desk.now()
@@ -84,17 +90,25 @@ async def wait_for_change(desk: Desk, mark: object, seconds: float) -> bool:
     """Wait until the watcher sees something else than `mark`; False when the time is over."""
     async with desk.seen_change:
         try:
-            await asyncio.wait_for(desk.seen_change.wait_for(lambda: desk.seen is not mark), seconds)
+            async with asyncio.timeout(seconds):  # wait_for of Python 3.11 swallows a cancel
+                await desk.seen_change.wait_for(lambda: desk.seen is not mark)
         except TimeoutError:
             return False
     return True
 
 
 async def _on_readers(desk: Desk, asker: Asker, call: Callable[[], T]) -> T:
+    """A call of `desk.vitale`. One that hangs is a card that does not answer: a reading has no effect to fear."""
+    lane = desk.vitale.lane or desk.lanes.pcsc
     async with desk.vitale_turn.taken_by(asker.origin, wait_s=desk.card_queue_s):
-        return await desk.lanes.pcsc.run(
-            call, timeout_s=desk.vitale.timeout_s, wait_s=CARD_QUEUE_S, abandoned=desk.vitale.kill
-        )
+        try:
+            return await lane.run(
+                call, timeout_s=desk.vitale.timeout_s, wait_s=CARD_QUEUE_S, abandoned=desk.vitale.kill
+            )
+        except AgentError as error:
+            if error.code is Code.DEVICE_TIMEOUT:
+                raise AgentError(Code.CARD_MUTE, error.detail) from None
+            raise
 
 
 def has_card(desk: Desk, *kinds: CardKind) -> bool:

@@ -4,6 +4,7 @@ See README.md beside this file.
 """
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,27 +26,34 @@ def pytest_ignore_collect(config: pytest.Config) -> bool | None:
 
 
 @pytest.fixture(scope="session")
-def tokens() -> Iterator[TokenWorker]:
+def service() -> dict[str, str]:
+    """The environment that leads to the card service: the other tests point this process at one of their own."""
+    return {"PCSCLITE_CSOCK_NAME": os.environ.get(SERVICE, "/run/pcscd/pcscd.comm")} if sys.platform == "linux" else {}
+
+
+@pytest.fixture(scope="session")
+def tokens(service: dict[str, str]) -> Iterator[TokenWorker]:
     module = os.environ.get(MODULE)
     if not module:
         pytest.fail(f"set {MODULE} to the absolute path of a PKCS#11 module (see {HERE / 'README.md'})", pytrace=False)
-    # the other tests point this process at a card service of their own
-    service = os.environ.get(SERVICE, "/run/pcscd/pcscd.comm")
-    worker = TokenWorker(
-        Path(module), environment={"PCSCLITE_CSOCK_NAME": service} if sys.platform == "linux" else None
-    )
+    worker = TokenWorker(Path(module), environment=service)
     yield worker
     worker.close()
 
 
 @pytest.fixture
-def token(tokens: TokenWorker) -> TokenSeen:
-    """The one CPx inserted, logged out."""
+def token(tokens: TokenWorker, service: dict[str, str]) -> Iterator[TokenSeen]:
+    """The one CPx inserted, logged out; after the test logged out and reset, however it ended."""
     tokens.logout()
     seen = [found for found in tokens.look() if found.certificates]
     if len(seen) != 1:
         pytest.fail(f"insert exactly one CPx: {len(seen)} seen", pytrace=False)
-    return seen[0]
+    yield seen[0]
+    try:
+        tokens.logout()
+    finally:
+        reset = [sys.executable, "-m", "tests.device.reset", seen[0].reader]
+        subprocess.run(reset, cwd=HERE.parents[1], env={**os.environ, **service}, check=True)
 
 
 @pytest.fixture

@@ -186,7 +186,7 @@ def test_the_frozen_worker_signs_through_a_pkcs11_module_of_the_system(
         pipe = Pipe(worker.stdout.fileno(), worker.stdin.fileno())
 
         def ask(what: str, payload: bytes = b"", **arguments: object) -> tuple[dict[str, Any], bytes]:
-            pipe.send({"do": what, "on": {"module": str(softhsm.module), "configured": True}, **arguments}, payload)
+            pipe.send({"do": what, "on": {"module": str(softhsm.module), "openscSigns": False}, **arguments}, payload)
             answer = pipe.receive()
             assert answer is not None, worker.wait()
             return answer[0], bytes(answer[1])

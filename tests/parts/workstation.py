@@ -22,6 +22,7 @@ test = "SIMULATEUR-0001"
 [cpx]
 {cpx_lines}
 module = "{module}"
+opensc_signs = true  # the virtual CPS3 has relaxed rules
 activities = {{ "{doctor}" = "01" }}
 [[cpx.billing_ids]]
 professional = "{doctor}"

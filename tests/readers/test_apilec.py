@@ -1,5 +1,6 @@
 """The licensed library in its worker: a small library of ours, compiled here, stands in for the one nobody may ship."""
 
+import asyncio
 import os
 import select
 import shutil
@@ -20,11 +21,12 @@ from agent.errors import AgentError, Code
 from agent.protocol.messages import Client, HelloParams
 from agent.readers.apilec import READER, ApilecVitale, Installed, find_apilec
 from agent.workflows import greeting
-from tests.workflows.making import Bench
+from tests.workflows.making import VITALE, Bench
 
 SOURCE = Path(__file__).with_name("fake_apilec.c")
 TODAY = date(2026, 3, 1)
 ENDS_WITHIN_S = 20  # a bound for the failure only
+NEVER_S = 3600.0
 
 # The family DURAND of the simulated INSi. The twins share birth date and insured person's number: LEO has his own
 # number on the card, ZOE is told from him by her rank alone.
@@ -485,8 +487,61 @@ def test_a_reading_that_hangs_ends_at_its_deadline_and_the_next_one_works(
     vitale.timeout_s = enough_s
     place.remove("hang")
 
-    assert hanging.code is Code.DEVICE_TIMEOUT
+    assert hanging.code is Code.CARD_MUTE  # a reading has no effect: it may be repeated
     assert bench.do(bench.with_vitale(first.read_id)).code == "00"
+
+
+def test_a_reading_that_hangs_ends_at_its_deadline_also_when_who_asked_has_gone(
+    bench: Bench, vitale: ApilecVitale, place: Place
+) -> None:
+    hanging, vitale.timeout_s = place.hang(), 5
+
+    async def story() -> int:
+        reading = asyncio.create_task(bench.read())
+        await asyncio.to_thread(hanging.read_bytes)  # it has begun
+        reading.cancel()
+        await asyncio.wait((reading,))
+        place.remove("hang")
+        return len((await bench.read()).holders)
+
+    bench.desk.card_queue_s = NEVER_S
+    assert bench.do(story()) == 3
+
+
+def test_while_the_library_waits_the_other_readers_are_served(bench: Bench, vitale: ApilecVitale, place: Place) -> None:
+    """The end of a CPx session resets the card by PC/SC, however long the library waits for its own."""
+    hanging = place.hang()
+
+    async def story() -> list[str]:
+        reading = asyncio.create_task(bench.read())
+        await asyncio.to_thread(hanging.read_bytes)  # it has begun
+        served = await bench.desk.lanes.pcsc.run(bench.readers.seen, timeout_s=NEVER_S, wait_s=ENDS_WITHIN_S)
+        vitale.kill()
+        await asyncio.wait((reading,))
+        place.remove("hang")
+        return [one.reader for one in served]
+
+    assert VITALE in bench.do(story())
+
+
+def test_the_worker_outlives_a_pcsc_call_that_hung(bench: Bench, vitale: ApilecVitale) -> None:
+    """The kernel kills a child with the thread that started it: that of the PC/SC lane may be left behind."""
+    bench.do(bench.read())
+    worker, hung = vitale.pid, threading.Event()
+
+    async def story() -> None:
+        pcsc = bench.desk.lanes.pcsc
+        first = pcsc._thread
+        with pytest.raises(AgentError):
+            await pcsc.run(hung.wait, timeout_s=0.1)
+        await pcsc.run(lambda: None, timeout_s=NEVER_S)  # by another thread
+        hung.set()
+        await asyncio.to_thread(first.join)
+
+    bench.do(story())
+    bench.do(bench.read())
+    assert worker is not None
+    assert vitale.pid == worker
 
 
 def test_the_rank_is_announced_where_the_library_reads_and_nowhere_else(

@@ -12,9 +12,10 @@ from smartcard import scard
 from agent.errors import Code
 from agent.model import CardKind
 from agent.readers.desk import reread
-from agent.readers.pcsc import PcscCard, PcscReaders, begin_transaction
+from agent.readers.pcsc import BACK_OFF_S, PcscCard, PcscReaders, _PcscWatch, begin_transaction
 from tests.cards.process import CardProcess
 from tests.cards.vitale import CPS3
+from tests.parts.desktop import until
 from tests.parts.pcscd import Pcscd
 from tests.readers.watched import SELECT_MF, Desk, Seen, another_program, kind_in, read, refusal, send
 
@@ -111,12 +112,11 @@ def test_a_card_pulled_at_any_command_was_removed(vitale: Callable[..., CardProc
 
 
 def test_a_card_held_exclusively_by_another_program_is_in_use(pcscd: Pcscd, vitale: Callable[..., CardProcess]) -> None:
-    vitale()
+    card = vitale()
     with another_program(pcscd.reader("Vitale"), share=scard.SCARD_SHARE_EXCLUSIVE):
-        error = refusal(read)
+        error = refusal(lambda: read(PcscReaders(patience_s=0.3)))
 
-    assert Code.CARD_IN_USE == error.code
-    assert "SCARD_E_SHARING_VIOLATION 0x8010000b" in error.detail
+    assert (Code.CARD_IN_USE, 0) == (error.code, card.counts()["apdus"])
     assert read().content.holders
 
 
@@ -255,6 +255,28 @@ def test_a_service_that_is_down_from_the_start_is_said(pcscd: Pcscd) -> None:
         desk.close()
     finally:
         pcscd.restart()
+
+
+def test_without_the_service_the_pause_grows_to_its_longest_and_is_forgotten_when_it_is_back(pcscd: Pcscd) -> None:
+    assert (1.0, 30.0) == BACK_OFF_S
+    readers, (shortest, longest) = PcscReaders(back_off_s=(0.01, 0.05)), (0.01, 0.05)
+    pcscd.kill()
+    try:
+        watch = readers.watch(lambda _seen: None)
+        assert isinstance(watch, _PcscWatch)
+        pauses = set[float]()
+
+        def grown() -> bool:
+            pauses.add(watch._pause_s)
+            return watch._pause_s == longest  # no double of the shortest: the growth was cut
+
+        until(grown, "the longest pause")
+    finally:
+        pcscd.restart()
+
+    until(lambda: watch._pause_s == 0.0, "the service is back")
+    assert pauses <= {0.0, shortest, 2 * shortest, 4 * shortest, longest}
+    watch.close()
 
 
 def test_a_closed_watcher_ends_its_thread_at_once(pcscd: Pcscd) -> None:

@@ -18,12 +18,23 @@ from agent.lane import Lane
 from agent.model import CardKind
 from agent.readers.pcsc import PcscReaders
 from tests.cards.process import CardProcess
-from tests.cards.vitale import CPS3, VITALE_2
+from tests.cards.vitale import CPS3
 from tests.cards.vpcd import Insertion
 from tests.parts.desktop import until
 from tests.parts.other_program import OtherProgram
 from tests.parts.pcscd import Pcscd
-from tests.readers.watched import SELECT_MF, Desk, another_program, kind_in, read, refusal, send
+from tests.readers.watched import (
+    SELECT_MF,
+    Desk,
+    Passing,
+    another_program,
+    kind_in,
+    mute_card,
+    no_counts,
+    read,
+    refusal,
+    send,
+)
 
 VERIFY = bytes.fromhex("00200001")
 RIGHT_CODE = VERIFY + bytes.fromhex("0431323334")
@@ -84,6 +95,35 @@ def test_a_transaction_that_ends_in_time_is_waited_for(
     reading.join(20)
 
     assert [2] == holders
+
+
+def test_an_exclusive_lock_that_ends_in_time_is_waited_for_too(
+    pcscd: Pcscd, vitale: Callable[..., CardProcess], other: OtherProgram
+) -> None:
+    """A connection is refused meanwhile, it does not block: so it is tried again."""
+    vitale()
+    assert other.lock(pcscd.reader("Vitale"), NEVER_S)
+    holders: list[int] = []
+    reading = threading.Thread(target=lambda: holders.append(len(read(PcscReaders(patience_s=60)).content.holders)))
+    reading.start()
+    until(lambda: len(entering()) == 1, "the reading waits")
+    reading.join(SOON_S)
+    assert reading.is_alive()
+    other.let_go()
+    reading.join(20)
+
+    assert [2] == holders
+
+
+def test_a_lock_that_lasts_ends_our_patience_and_nobody_goes_on_trying(
+    pcscd: Pcscd, vitale: Callable[..., CardProcess], other: OtherProgram
+) -> None:
+    card = vitale()
+    assert other.lock(pcscd.reader("Vitale"), NEVER_S)
+
+    assert Code.CARD_IN_USE == refusal(lambda: read(impatient())).code
+    until(lambda: not entering(), "the thread that tried has ended, the lock has not")
+    assert 0 == card.counts()["apdus"]
 
 
 def test_while_another_program_keeps_one_card_all_else_goes_on(
@@ -408,7 +448,7 @@ def test_a_card_put_in_pulled_and_put_in_within_50_ms_is_read_in_the_end(pcscd: 
     """Whether pcscd sees the first insertion is its poll's luck; what is there at the end is seen."""
     with two_twins(pcscd) as (durand, _):
         durand.ask("counts")  # its process runs: from here on it goes fast
-        Insertion(_Passing(), pcscd.port_of("Vitale"), _counts()).remove()
+        Insertion(Passing(), pcscd.port_of("Vitale"), no_counts()).remove()
         durand.insert()
         desk.until_card(pcscd.reader("Vitale"), CardKind.VITALE_2)
 
@@ -437,34 +477,6 @@ def test_two_cards_that_change_places_within_50_ms_are_both_seen_to_move(pcscd: 
         assert (vitale, "CLAUDE") == (read().reader, read().content.holders[0].given_names)
 
 
-class _Passing:
-    """A card that is gone before anybody asks it anything."""
-
-    atr = bytes.fromhex(VITALE_2)
-
-    def reset(self) -> None:
-        pass
-
-    def apdu(self, _command: bytes) -> bytes:
-        return b"\x90\x00"
-
-
-class _Mute(_Passing):
-    """A card, or a driver, that never answers a command."""
-
-    def __init__(self) -> None:
-        self.asked, self.may_answer = threading.Event(), threading.Event()
-
-    def apdu(self, command: bytes) -> bytes:
-        self.asked.set()
-        self.may_answer.wait()
-        return super().apdu(command)
-
-
-def _counts() -> dict[str, int]:
-    return {"apdus": 0, "on": 0, "off": 0, "reset": 0}
-
-
 def _given_name_or_code(readers: PcscReaders) -> str | None:
     try:
         return read(readers).content.holders[0].given_names
@@ -476,29 +488,27 @@ def _given_name_or_code(readers: PcscReaders) -> str | None:
 
 
 def test_a_card_that_never_answers_costs_its_own_call_and_the_lane_goes_on(pcscd: Pcscd, desk: Desk) -> None:
-    """Nothing breaks SCardTransmit: the lane leaves its thread to it. The reader itself stays lost until it answers."""
-    card, reader = _Mute(), pcscd.reader("Vitale")
-    inside = Insertion(card, pcscd.port_of("Vitale"), _counts())
-    desk.until_card(reader, CardKind.VITALE_2)
+    """Nothing breaks SCardTransmit: the lane leaves its thread to it. The reader itself stays lost until it answers.
 
-    async def story() -> tuple[Code, Code, CardKind | None, int]:
+    Who asks for that card again hears that it is mute: no other program has it.
+    """
+    reader = pcscd.reader("Vitale")
+
+    async def story() -> tuple[Code, list[Code], CardKind | None, int]:
         lane, readers = Lane("pcsc", leaves_behind=True), impatient()
         with pytest.raises(AgentError) as hung:
             await lane.run(lambda: read(readers), timeout_s=SOON_S)
         seen = await lane.run(readers.seen, timeout_s=NEVER_S)
-        with pytest.raises(AgentError) as again:
-            await lane.run(lambda: read(readers), timeout_s=NEVER_S)
+        again = [await lane.run(lambda: refusal(lambda: read(readers)).code, timeout_s=NEVER_S) for _ in range(2)]
         with inserted(pcscd, "Bureau"):
             well = await lane.run(lambda: _holders_in(readers, pcscd.reader("Bureau")), timeout_s=NEVER_S)
         lane.close()
-        return hung.value.code, again.value.code, kind_in(seen, reader), well
+        return hung.value.code, again, kind_in(seen, reader), well
 
-    try:
-        assert (Code.DEVICE_TIMEOUT, Code.CARD_IN_USE, CardKind.VITALE_2, 2) == asyncio.run(story())
+    with mute_card(pcscd.port_of("Vitale")) as card:
+        desk.until_card(reader, CardKind.VITALE_2)
+        assert (Code.DEVICE_TIMEOUT, [Code.CARD_MUTE] * 2, CardKind.VITALE_2, 2) == asyncio.run(story())
         assert card.asked.is_set()
-    finally:
-        card.may_answer.set()
-        inside.remove()
     until(lambda: not entering(), "nobody waits for that reader any more")
     until(lambda: kind_in(PcscReaders().seen(), reader) is None, "the card is out")
 
@@ -507,15 +517,17 @@ def test_two_hundred_transactions_leave_no_file_no_thread_and_no_context_behind(
     pcscd: Pcscd, vitale: Callable[..., CardProcess], other: OtherProgram
 ) -> None:
     vitale()
-    readers, place, locked = impatient(), pcscd.reader("Vitale"), pcscd.reader("Bureau")
+    readers, hasty = PcscReaders(), PcscReaders(patience_s=0.01)
+    place, locked = pcscd.reader("Vitale"), pcscd.reader("Bureau")
     with inserted(pcscd, "Bureau"):
         assert other.lock(locked, NEVER_S)
 
         def round_of_four() -> set[Code]:
             with readers.transaction(place) as card:
                 card.transmit(SELECT_MF)
-            places = (locked, pcscd.reader("CPS"), "Lecteur débranché 00 00")
-            return {refusal(lambda reader=reader: readers.reset(reader)).code for reader in places}
+            nothing = (pcscd.reader("CPS"), "Lecteur débranché 00 00")
+            codes = {refusal(lambda reader=reader: readers.reset(reader)).code for reader in nothing}
+            return codes | {refusal(lambda: hasty.reset(locked)).code}
 
         def held() -> tuple[int, int, int, int]:
             """Our files and threads; pcscd's too: each context of a client is a socket and a thread in it."""

@@ -163,6 +163,22 @@ def test_a_file_of_exactly_one_answer_ends_with_it() -> None:
     assert 1 == len(read_vitale(card).holders)
 
 
+@pytest.mark.parametrize("most", [128, 240, 254, 2 * len(holder(given=b"ENFANT 0"))])
+def test_a_file_that_the_card_gives_in_small_blocks_is_read_on(most: int) -> None:
+    """6Cxx below 256: the whole file, or as much as the card or the reader carries; the last one cuts no template."""
+
+    class Small(PlayedCard):
+        def transmit(self, command: bytes) -> tuple[bytes, int]:
+            if command[1] == 0xB0 and not 0 < command[4] <= most:
+                return b"", 0x6C00 | most
+            return super().transmit(command)
+
+    children = b"".join(holder(given=b"ENFANT %d" % index) for index in range(9))
+    content = read_vitale(Small(Vitale(Card({"MF/short 2": children, "VITALE/short 2": NIRS}), shorter=True)))
+
+    assert [f"ENFANT {index}" for index in range(9)] == [one.given_names for one in content.holders]
+
+
 @pytest.mark.parametrize(
     ("card", "way"),
     [("two-holders", "short"), ("d001", "d001"), ("pointers", "pointers")],
@@ -182,7 +198,7 @@ def test_the_way_in_field_use_comes_first_and_the_others_cost_nothing() -> None:
     read_vitale(card)
 
     assert ["short", "d001", "pointers"] == [way.name for way in WAYS]
-    assert ["00A40000023F00", "00B0820000", SELECT_VITALE, "00B0820000"] == card.commands
+    assert ["00A40000023F00", "00B0820000", "00B0003500", SELECT_VITALE, "00B0820000", "00B0001300"] == card.commands
 
 
 @pytest.mark.parametrize("card", ["short-protected", "short-garbled"])
@@ -250,10 +266,19 @@ def test_a_template_that_is_cut_is_unreadable() -> None:
     assert Code.CARD_UNREADABLE == refusal(PlayedCard(Vitale(cut))).code
 
 
-def test_a_holder_without_a_name_is_unreadable() -> None:
-    nameless = Card({"MF/short 2": tlv(0x65, tlv(0x81, b"LEO")), "VITALE/short 2": NIRS})
+def test_a_holder_without_a_name_is_said_and_the_family_is_read() -> None:
+    template = tlv(0x65, tlv(0x81, b"LEO") + tlv(0x82, b"20150201"))
 
-    assert Code.CARD_UNREADABLE == refusal(PlayedCard(Vitale(nameless))).code
+    mother, child, blank = parse_holders(Files(holder() + template + holder(name=b"  "), NIRS))
+
+    assert ("EXEMPLE", []) == (mother.name, mother.warnings)
+    assert ("", "LEO", "2015-02-01", ["name.missing"]) == (
+        child.name,
+        child.given_names,
+        child.birth_date,
+        child.warnings,
+    )
+    assert ("", ["name.missing"]) == (blank.name, blank.warnings)
 
 
 def test_a_template_about_nobody_is_no_holder() -> None:
@@ -406,7 +431,7 @@ def test_a_card_that_names_nobody_is_empty() -> None:
 
 def test_the_fingerprint_is_the_cards_and_its_contents() -> None:
     def fingerprint(identities: bytes, nirs: bytes, **options: Any) -> str:
-        answers = ("9000", identities + b"\x90\x00", "9000", nirs + b"\x90\x00")
+        answers = ("9000", identities + b"\x62\x82", "9000", nirs + b"\x62\x82")
         return read_vitale(ScriptedCard(*answers, **options)).fingerprint
 
     one = fingerprint(IDENTITIES, NIRS)

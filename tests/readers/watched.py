@@ -1,6 +1,7 @@
-"""What the tests of the card service share: a watcher with a memory, a stranger's connection, a refusal."""
+"""What the tests of the card service share: a watcher with a memory, odd cards, a stranger's connection."""
 
 import queue
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,9 +14,51 @@ from agent.model import CardKind, ReaderSeen
 from agent.readers.desk import DeskReading, read_first_vitale
 from agent.readers.pcsc import PcscReaders
 from agent.readers.ports import Watch
+from tests.cards.vitale import VITALE_2
+from tests.cards.vpcd import Insertion
 
 SELECT_MF = bytes.fromhex("00A40000023F00")
 Seen = list[ReaderSeen] | None
+
+
+class Passing:
+    """A card that is gone before anybody asks it anything."""
+
+    atr = bytes.fromhex(VITALE_2)
+
+    def reset(self) -> None:
+        pass
+
+    def apdu(self, _command: bytes) -> bytes:
+        return b"\x90\x00"
+
+
+class Mute(Passing):
+    """A card, or a driver, that never answers a command."""
+
+    def __init__(self) -> None:
+        self.asked, self.may_answer = threading.Event(), threading.Event()
+
+    def apdu(self, command: bytes) -> bytes:
+        self.asked.set()
+        self.may_answer.wait()
+        return super().apdu(command)
+
+
+@contextmanager
+def mute_card(port: int) -> Iterator[Mute]:
+    """One behind this port, out and with its tongue back at the end."""
+    card = Mute()
+    inside = Insertion(card, port, no_counts())
+    try:
+        yield card
+    finally:
+        card.may_answer.set()
+        inside.remove()
+
+
+def no_counts() -> dict[str, int]:
+    return {"apdus": 0, "on": 0, "off": 0, "reset": 0}
 
 
 class Desk:

@@ -2,9 +2,9 @@
 
    FAKE_PKCS11 holds words: "C_Sign=abort", "C_Login=0,0x50" (one answer for each call, the last one stays),
    "hang", "flags=0x104" (of the token, beside initialised), "always" (the key asks each time),
-   "name=…" (library description, _ for a blank), "version=2.6".
+   "name=…" (library description, _ for a blank), "version=2.6", "other=0x30" (a second slot whose token answers so).
    FAKE_PKCS11_LOG is a file that gets one line for each call, C_Login with its user, "null" or "code" and length.
-   One slot, one token, one private key with CKA_ID 01. A signature is 256 times 5A. No code is ever compared. */
+   One slot (7) with one token, one private key with CKA_ID 01. A signature is 256 times 5A. No code is ever compared. */
 
 #include <fcntl.h>
 #include <stdarg.h>
@@ -99,6 +99,10 @@ static ulong C_GetSlotList(unsigned char present, ulong *slots, ulong *count) {
     TURN(C_GetSlotList);
     if (slots) slots[0] = 7;
     *count = 1;
+    if (told("other=")) {
+        if (slots) slots[1] = 8;
+        *count = 2;
+    }
     return OK;
 }
 
@@ -111,11 +115,12 @@ static ulong C_GetSlotInfo(ulong slot, slot_info *info) {
 }
 
 static ulong C_GetTokenInfo(ulong slot, token_info *info) {
+    if (slot == 8 && !told("pulled")) return number("other=");
     TURN(C_GetTokenInfo);
     memset(info, 0, sizeof *info);
     text(info->label, sizeof info->label, "Fake");
     text(info->maker, sizeof info->maker, "tests");
-    text(info->serial, sizeof info->serial, "99000001");
+    text(info->serial, sizeof info->serial, slot == 8 ? "99000002" : "99000001");
     memset(info->model, 0, sizeof info->model);
     memcpy(info->model, "IAS", 3); /* padded with NULs, as the Cryptolib does */
     info->flags = 0x400 | number("flags=");
@@ -123,6 +128,7 @@ static ulong C_GetTokenInfo(ulong slot, token_info *info) {
 }
 
 static ulong C_OpenSession(ulong slot, ulong flags, void *data, void *notify, ulong *session) {
+    if (slot == 8) return number("other=");
     TURN(C_OpenSession);
     *session = 5;
     return OK;

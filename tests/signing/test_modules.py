@@ -108,8 +108,8 @@ def test_every_known_place_is_absolute_and_what_is_installed_is_among_them() -> 
 
 
 def test_opensc_of_this_machine_is_known_by_its_name_and_reads_only(opensc: Path) -> None:
-    """Found by search; an administrator who configures it wants it tried."""
-    found, configured = TokenWorker(check=lambda _path: opensc), TokenWorker(opensc)
+    """Also where it is configured: nobody types a code for nothing. The settings may say that it signs all the same."""
+    found, configured = TokenWorker(check=lambda _path: opensc), TokenWorker(opensc, opensc_signs=True)
     try:
         modules = found.module(), configured.module()
     finally:
@@ -130,8 +130,11 @@ def test_the_cryptolib_is_known_by_its_description(fake: Callable[..., AbstractC
         assert not made.calls("C_GetSlotList"), "a card was looked for"
 
 
-def test_the_worker_refuses_by_itself_what_others_could_replace(fake_module: Path) -> None:
-    tokens = TokenWorker(fake_module)
+def test_the_worker_refuses_by_itself_what_others_could_replace(fake_module: Path, tmp_path: Path) -> None:
+    module = tmp_path / "module.so"
+    module.write_bytes(fake_module.read_bytes())
+    module.chmod(0o777)
+    tokens = TokenWorker(module)
 
     with pytest.raises(AgentError) as refused:
         tokens.module()

@@ -153,7 +153,7 @@ def test_trap_the_last_try_is_seen_before_the_low_counter(fake: Load) -> None:
 
 
 def test_a_slot_list_that_grows_while_it_is_asked_is_asked_again(
-    fake: Callable[..., AbstractContextManager[Fake]],
+    fake: Load,
 ) -> None:
     """PyKCS11 asks for the number, then for the list: a card inserted between gives CKR_BUFFER_TOO_SMALL."""
     with fake("C_GetSlotList=0,0x150,0") as made:
@@ -162,3 +162,23 @@ def test_a_slot_list_that_grows_while_it_is_asked_is_asked_again(
     with fake("C_GetSlotList=0x150") as made, pytest.raises(AgentError) as refused:
         made.tokens.look()
     assert refused.value.code is Code.TOKEN_UNKNOWN
+
+
+def test_a_slot_that_fails_hides_no_other_and_ends_no_session_there(fake: Load) -> None:
+    with fake("other=0x30") as made:
+        made.tokens.login(SERIAL, typed("1234"))
+
+        assert [(token.serial, token.logged_in) for token in made.tokens.look()] == [(SERIAL, True)]
+
+
+def test_a_card_pulled_in_another_slot_ends_no_session_here(fake: Load) -> None:
+    with fake("other=0x32", "pulled") as made:
+        made.tokens.login(SERIAL, typed("1234"))
+
+        assert [(token.serial, token.logged_in) for token in made.tokens.look()] == [(SERIAL, True)]
+        assert made.calls("C_Logout") == []
+
+
+def test_a_failure_of_the_only_slot_is_said(fake: Load) -> None:
+    with fake("C_GetTokenInfo=0x30") as made:
+        assert refusal(made.tokens.look).code is Code.TOKEN_UNKNOWN

@@ -130,14 +130,14 @@ PORT = Activity(id="01", label="CABINET DU PORT", structure_id="499900000017001"
 
 
 def test_the_activity_window_says_who_asks_and_names_each_activity():
-    shown = activities_page(PORT, Activity(id="03", label="CENTRE DE SANTE", sector="SA05"))
+    shown = activities_page(PORT, Activity(id="03", label="MAISON", sector="SA04"))
 
     assert "INSi Agent – activité" == shown.title
     assert "Carte de Camille EXEMPLE" == shown.holder
     assert ("Site", "https://dossier.exemple.fr") == shown.facts[0]
     assert (
-        ("01", "CABINET DU PORT – 499900000017001 – SA07"),
-        ("03", "CENTRE DE SANTE – SA05"),
+        ("01", "CABINET DU PORT – cabinet individuel"),
+        ("03", "MAISON – SA04"),  # no label for this code of table R02
     ) == shown.choices
     assert ("", "Valider", "Annuler", "chosen", "cancelled") == (
         shown.notice,
@@ -148,9 +148,34 @@ def test_the_activity_window_says_who_asks_and_names_each_activity():
     )
 
 
+def test_an_activity_without_a_name_is_said_by_its_number_and_the_structures():
+    """The card gives no name: the label is the structure's number, or the activity's."""
+    unnamed = (
+        Activity(id="01", label="499999999", structure_id="499999999", sector="SA07"),
+        Activity(id="03", label="03", sector="SA05"),
+    )
+
+    assert (
+        ("01", "Activité 01 – 499999999 – cabinet individuel"),
+        ("03", "Activité 03 – centre de santé"),
+    ) == activities_page(*unnamed).choices
+    assert ("03", "Activity 03 – health centre") == activities_page(*unnamed, language="en").choices[1]
+
+
+def test_two_activities_that_would_read_the_same_are_told_apart_by_the_structures_number():
+    other = PORT.model_copy(update={"id": "02", "structure_id": "499900000017002"})
+
+    assert (
+        ("01", "CABINET DU PORT – 499900000017001 – cabinet individuel"),
+        ("02", "CABINET DU PORT – 499900000017002 – cabinet individuel"),
+    ) == activities_page(PORT, other).choices
+
+
 def test_a_configured_activity_that_the_card_does_not_have_is_said():
-    assert "L'activité configurée (07) n'est pas sur cette carte." == activities_page(PORT, unknown="07").notice
-    assert "The configured activity (07) is not on this card." == (
+    assert "L'activité prévue pour ce poste (n° 07) n'est pas sur cette carte." == (
+        activities_page(PORT, unknown="07").notice
+    )
+    assert "The activity meant for this workstation (no. 07) is not on this card." == (
         activities_page(PORT, unknown="07", language="en").notice
     )
 

@@ -8,15 +8,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Protocol, cast
+from typing import NoReturn, Protocol, cast
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from agent.app import Options
 from agent.demo import PageServer
-from agent.errors import CATALOGUE, Code
+from agent.errors import CATALOGUE, AgentError, Code
 from agent.places import Places
+from agent.readers.desk import VitaleSource
 from agent.readers.transcript import SimulatedReaders
 from agent.running import RunningAgent
 
@@ -88,6 +89,9 @@ class Desk:
 
     def insert(self, reader: str, card: str | None) -> None:
         cast(SimulatedReaders, self._running.agent.desk.readers).insert(reader, card)
+
+    def read_by(self, vitale: VitaleSource) -> None:
+        self._running.agent.desk.vitale = vitale
 
 
 @pytest.fixture
@@ -339,6 +343,30 @@ def test_cards_come_and_go_on_the_page_and_a_card_taken_out_takes_its_holders_al
     desk.insert(VITALE, "adrdeux")
     expect(vitale).to_contain_text("Carte Vitale")
     expect(tab.locator("#holders")).to_contain_text("ADRDEUX")
+
+
+class HeldVitale:
+    """A `VitaleSource` whose card another program keeps for itself."""
+
+    lane, gives_rank, timeout_s = None, False, 20.0
+
+    def read(self, *_: object) -> NoReturn:
+        raise AgentError(Code.CARD_IN_USE, rivals=["Pyxvital", "GALSS"])
+
+    read_again = read
+
+    def kill(self) -> None:
+        """Nothing hangs here."""
+
+
+def test_the_programs_that_may_hold_the_card_are_named(tab: Page, desk: Desk) -> None:
+    arrive(tab, desk.address)
+    read_card(tab, "ADRUN ZOE")
+    desk.read_by(HeldVitale())
+    search(tab)
+
+    expect_problem(tab, Code.CARD_IN_USE)
+    expect(tab.locator("#problem")).to_contain_text("Peut-être utilisée par : Pyxvital, GALSS.")
 
 
 def test_numbers_on_the_card_are_masked_until_shown(tab: Page, desk: Desk) -> None:

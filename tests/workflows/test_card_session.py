@@ -364,6 +364,46 @@ def test_a_reset_that_fails_is_logged_and_nobody_is_refused(bench: Bench, caplog
     assert "card not reset: card.inUse" in caplog.text
 
 
+def test_a_card_that_another_program_keeps_is_reset_as_soon_as_it_lets_go_and_meanwhile_said(bench: Bench) -> None:
+    bench.do(bench.unlock())
+    bench.readers.reset_fails = AgentError(Code.CARD_IN_USE, "held by another program")
+    assert bench.do(bench.lock()).unlocked is False
+    waiting = bench.desk.unreset
+    assert waiting is not None
+    assert [notice.reason for notice in greeting.notices(bench.desk)] == ["cpx.codeStillVerified"]
+
+    bench.do(asyncio.wait({waiting}))
+
+    assert bench.readers.resets == [CPS, CPS]
+    assert (bench.desk.unreset, greeting.notices(bench.desk)) == (None, [])
+
+
+@pytest.mark.parametrize("instead", ["taken out", "opened anew"])
+def test_a_card_that_left_or_was_opened_anew_is_not_reset_later(bench: Bench, instead: str) -> None:
+    bench.do(bench.unlock())
+    bench.readers.reset_fails = AgentError(Code.CARD_IN_USE, "held by another program")
+    bench.do(bench.lock())
+    waiting = bench.desk.unreset
+    assert waiting is not None
+    if instead == "taken out":
+        bench.insert(CPS, None)
+    else:
+        bench.do(bench.unlock(OTHER))
+
+    bench.do(asyncio.wait({waiting}))
+
+    assert bench.readers.resets == [CPS]
+    assert bench.desk.unreset is None
+
+
+def test_a_reset_of_a_card_that_is_gone_is_done(bench: Bench) -> None:
+    bench.do(bench.unlock())
+    bench.readers.reset_fails = AgentError(Code.CARD_REMOVED)
+    bench.do(bench.lock())
+
+    assert bench.desk.unreset is None
+
+
 LONG = "Lecteur de cartes au nom si long que PKCS11 le coupe apres 64 octets 00 00"
 
 

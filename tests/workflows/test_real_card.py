@@ -58,7 +58,7 @@ def real(bench: Bench, pcscd: Pcscd, simulator_pki: Path) -> Iterator[Callable[.
             content = ("--card", str(card_file(simulator_pki)), "--relaxed", *options)
             card = parts.enter_context(CardProcess("tests.cards.cps3", pcscd.port_of("CPS"), *content))
             card.insert()
-            tokens = TokenWorker(modules[0], environment=pcscd.environment)
+            tokens = TokenWorker(modules[0], environment=pcscd.environment, opensc_signs=True)
             parts.callback(tokens.close)
             bench.plug(PcscReaders())
             bench.desk.tokens = lambda: tokens

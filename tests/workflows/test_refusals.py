@@ -540,6 +540,21 @@ def test_a_number_that_is_no_nir_is_refused_before_the_code(bench: Bench) -> Non
     assert nothing_happened(bench)
 
 
+def test_a_birth_date_out_of_the_calendar_is_sent_as_it_is_unless_the_settings_refuse_it(bench: Bench) -> None:
+    bench.insert(VITALE, "lunar-date")
+    bench.configure(vitale={"lunar_dates": "refuse"})
+    read = bench.do(bench.read())
+
+    assert bench.refused(bench.with_vitale(read.read_id)).code is Code.VITALE_NIR_UNUSABLE
+    assert bench.slot.calls == []
+    assert nothing_happened(bench)
+
+    bench.configure()
+    bench.do(bench.with_vitale(read.read_id))
+    (envelope,) = bench.insi.received
+    assert b"1954-00-00" in envelope
+
+
 def test_the_card_is_read_again_before_each_attempt_also_before_a_repeat(bench: Bench) -> None:
     """S040: before every WS_INS1."""
     bench.configure(insi={"retries": 1})

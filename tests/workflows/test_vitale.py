@@ -1,5 +1,6 @@
 """vitale.read and the re-reading before WS_INS1."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Literal
 
@@ -7,15 +8,23 @@ import pytest
 
 from agent.errors import AgentError, Code
 from agent.model import CardKind, VitaleCard
-from agent.readers.desk import DeskReading
+from agent.protocol.messages import VitaleReadParams
+from agent.readers.desk import DeskReading, PcscVitale, VitaleSource
+from agent.readers.pcsc import PcscReaders
 from agent.readers.vitale import VitaleContent
+from agent.workflows import vitale
+from tests.cards.process import CardProcess
 from tests.parts.agent import Simulation, Site
+from tests.parts.desktop import until
+from tests.parts.pcscd import Pcscd
+from tests.readers.watched import Mute, mute_card
 from tests.workflows.making import CPS, VITALE, Bench
 
 
 class Telling:
     """A source that knows the nature of its cards, as the licensed library does."""
 
+    lane = None
     gives_rank = False
     timeout_s: float = 20
 
@@ -28,6 +37,29 @@ class Telling:
 
     def read_again(self, _reading: DeskReading) -> None:
         """It is the same."""
+
+    def kill(self) -> None:
+        """Nothing hangs."""
+
+
+class Passing:
+    """A source that is out of reach so often, then again."""
+
+    lane = None
+    gives_rank = False
+    timeout_s: float = 20
+
+    def __init__(self, code: Code, source: VitaleSource, times: int = 1) -> None:
+        self._code, self._source, self.times = code, source, times
+
+    def read(self, reader: str | None) -> DeskReading:
+        if self.times:
+            self.times -= 1
+            raise AgentError(self._code)
+        return self._source.read(reader)
+
+    def read_again(self, reading: DeskReading) -> None:
+        self._source.read_again(reading)
 
     def kill(self) -> None:
         """Nothing hangs."""
@@ -108,6 +140,59 @@ def test_reading_waits_while_a_cpx_is_in_the_vitales_place(agent: Simulation, si
     agent.readers.insert(VITALE, "adrdeux")
 
     assert site.reply(number)["holders"][0]["name"] == "ADRDEUX"
+
+
+@pytest.mark.parametrize("passing", [Code.CARD_IN_USE, Code.PCSC_UNAVAILABLE])
+def test_reading_waits_for_what_passes_without_a_sign(bench: Bench, passing: Code) -> None:
+    """A lock that ends is no event; the watcher is told nothing here."""
+    source = bench.desk.vitale
+
+    bench.desk.vitale = Passing(passing, source)
+    assert bench.refused(bench.read()).code is passing  # without `wait`
+
+    bench.desk.vitale = Passing(passing, source)
+    assert bench.do(vitale.read(bench.desk, bench.asker(), VitaleReadParams(wait=60))).holders
+
+
+def test_what_does_not_pass_is_said_when_the_wait_is_over(bench: Bench) -> None:
+    bench.desk.vitale = held = Passing(Code.CARD_IN_USE, bench.desk.vitale, times=1000)
+
+    assert bench.refused(vitale.read(bench.desk, bench.asker(), VitaleReadParams(wait=1))).code is Code.CARD_IN_USE
+    assert held.times > 990  # looked at once a second, not all the time
+
+
+def test_a_reading_that_hangs_is_a_card_that_does_not_answer_and_costs_no_later_one(bench: Bench, pcscd: Pcscd) -> None:
+    """Whoever goes away meanwhile: another reader's card is read. Nothing was done, so it may be repeated."""
+    readers = PcscReaders(patience_s=0.3)
+    bench.plug(readers)
+    assert isinstance(bench.desk.vitale, PcscVitale)
+    bench.desk.vitale.timeout_s, bench.desk.card_queue_s = 2, 60
+    params = VitaleReadParams(reader=pcscd.reader("Bureau"))
+
+    async def cancelled(card: Mute) -> None:
+        reading = asyncio.create_task(bench.read())
+        await asyncio.to_thread(card.asked.wait, 20)
+        reading.cancel()
+        await asyncio.wait((reading,))
+        assert reading.cancelled()
+
+    with mute_card(pcscd.port_of("Vitale")) as card, CardProcess("tests.cards.vitale", pcscd.port_of("Bureau")) as good:
+        until(lambda: any(one.card for one in readers.seen()), "the mute card is seen")
+        bench.do(cancelled(card))
+        assert bench.refused(bench.read()).code is Code.CARD_MUTE
+        good.insert()
+        until(lambda: sum(bool(one.card) for one in readers.seen()) == 2, "both cards are seen")
+
+        assert len(bench.do(vitale.read(bench.desk, bench.asker(), params)).holders) == 2
+        good.remove()
+    until(lambda: not any(one.card for one in readers.seen()), "the cards are out")
+    with mute_card(pcscd.port_of("Vitale")):
+        until(lambda: any(one.card for one in readers.seen()), "the next mute card is seen")
+        hung = bench.refused(bench.read())
+    until(lambda: not any(one.card for one in readers.seen()), "it is out")
+
+    assert (hung.code, hung.row.retryable) == (Code.CARD_MUTE, True)
+    assert hung.detail == "lane pcsc after 2 s"
 
 
 def test_a_card_that_the_table_does_not_know_is_a_row_of_the_settings(simulation: Callable[..., Simulation]) -> None:

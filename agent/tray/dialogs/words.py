@@ -5,7 +5,7 @@ look like the window.
 """
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from agent.errors import CATALOGUE, Code, Words
 
 MAX_REASON = 52  # characters: one line of the window
 MAX_LINE = 120
-MAX_CHOICE = 48  # characters of an activity's name: with structure and sector one line of the window
+MAX_CHOICE = 48  # characters of an activity's name: with its sector one line of the window
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,25 @@ def activity_page(question: Mapping[str, Any]) -> Page:
         refuse=say(_CANCEL),
         accepted="chosen",
         refused="cancelled",
-        choices=tuple(
-            (activity, " – ".join(filter(None, (tame(text, MAX_CHOICE) for text in texts))))
-            for activity, *texts in question["activities"]
-        ),
+        choices=tuple((one[0], _choice(question, one)) for one in question["activities"]),
     )
+
+
+def _choice(question: Mapping[str, Any], activity: Sequence[str]) -> str:
+    """An activity by its name and sector; by its number where the card has no name.
+
+    The structure's number tells apart what would read the same.
+    """
+    say = partial(_say, question["language"])
+    number, label, structure, sector = activity
+    unnamed = label in (number, structure)
+    alike = sum((one[1], one[3]) == (label, sector) for one in question["activities"])
+    texts = (
+        say(_ACTIVITY).format(number) if unnamed else label,
+        structure if unnamed or alike > 1 else "",
+        say(_SECTORS[sector]) if sector in _SECTORS else sector,
+    )
+    return " – ".join(filter(None, (tame(text, MAX_CHOICE) for text in texts)))
 
 
 def _say(language: str, words: Words) -> str:
@@ -139,8 +153,15 @@ _ACTIVITY_TITLE = Words("INSi Agent – activité", "INSi Agent – activity")
 _ACTIVITY_HEADING = Words("Choix de l'activité", "Choice of the activity")
 _WHICH = Words("Pour quelle activité ?", "For which activity?")
 _UNKNOWN = Words(
-    "L'activité configurée ({}) n'est pas sur cette carte.", "The configured activity ({}) is not on this card."
+    "L'activité prévue pour ce poste (n° {}) n'est pas sur cette carte.",
+    "The activity meant for this workstation (no. {}) is not on this card.",
 )
+_ACTIVITY = Words("Activité {}", "Activity {}")
+_SECTORS = {  # table R02 of the ANS, second hand; any other is shown by its code
+    "SA01": Words("établissement public de santé", "public hospital"),
+    "SA05": Words("centre de santé", "health centre"),
+    "SA07": Words("cabinet individuel", "individual practice"),
+}
 _HOLDER = Words("Carte de {}", "Card of {}")
 _FACTS = (
     ("origin", Words("Site", "Site"), 300),  # never cut: the end of a host name says whose it is
