@@ -12,7 +12,7 @@ import pytest
 
 from agent.cli import main
 from agent.config import Settings
-from agent.doctor import Finding, _listed, _probe, _readers, _vitale, examine
+from agent.doctor import Finding, _listed, _probe, _readers, examine
 from agent.errors import CATALOGUE, AgentError, Code
 from agent.readers.pcsc import PcscReaders
 from tests.cards.process import CardProcess

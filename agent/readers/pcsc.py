@@ -330,7 +330,7 @@ class _PcscWatch:
             self._is_down, self._seen = True, None
             self._changed(None)
         shortest, longest = self._back_off_s
-        self._pause_s = min(shortest, longest)
+        self._pause_s = min(max(shortest, 2 * self._pause_s), longest)
         if self._comeback.wait(self._pause_s):
             self._pause_s = 0.0
 
