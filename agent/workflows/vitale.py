@@ -36,6 +36,7 @@ async def read(desk: Desk, asker: Asker, params: VitaleReadParams) -> VitaleRead
     Raises the codes of `read_first_vitale` (card.mute too where the reading hangs), vitale.environment, device.busy.
     """
     deadline = asyncio.get_running_loop().time() + (params.wait or 0)
+    told: Code | None = None
     while True:
         mark = desk.seen
         try:
@@ -45,8 +46,10 @@ async def read(desk: Desk, asker: Asker, params: VitaleReadParams) -> VitaleRead
             left = deadline - asyncio.get_running_loop().time()
             if error.code not in _MAY_STILL_COME or left <= 0:
                 raise
-            await asker.progress("vitale.waiting", "card.vitale")
             look_again_s = _MAY_STILL_COME[error.code]
+            if told != error.code:  # no news each second
+                await asker.progress("vitale.waiting", "card.vitale" if look_again_s is None else None)
+                told = error.code
             if not await wait_for_change(desk, mark, min(left, look_again_s or left)) and look_again_s is None:
                 raise
     check_environment(reading.content.card, desk.environment)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -150,8 +151,15 @@ def test_reading_waits_for_what_passes_without_a_sign(bench: Bench, passing: Cod
     bench.desk.vitale = Passing(passing, source)
     assert bench.refused(bench.read()).code is passing  # without `wait`
 
-    bench.desk.vitale = Passing(passing, source)
-    assert bench.do(vitale.read(bench.desk, bench.asker(), VitaleReadParams(wait=60))).holders
+    steps: list[tuple[str, str | None]] = []
+
+    async def hear(step: str, needs: str | None = None) -> None:
+        steps.append((step, needs))
+
+    bench.desk.vitale = Passing(passing, source, times=2)
+    asker = replace(bench.asker(), progress=hear)
+    assert bench.do(vitale.read(bench.desk, asker, VitaleReadParams(wait=60))).holders
+    assert steps == [("vitale.waiting", None)]  # said once, and nobody is to insert a card
 
 
 def test_what_does_not_pass_is_said_when_the_wait_is_over(bench: Bench) -> None:
