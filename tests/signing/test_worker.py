@@ -289,7 +289,7 @@ def test_the_worker_wipes_the_code_whatever_happens(
     state: Path, source: str, code: bytes, serial: str, answer: str
 ) -> None:
     payload = bytearray(code)
-    on = {source: str(state), "configured": True}
+    on = {source: str(state), "openscSigns": False}
     request = Request({"do": "login", "on": on, "serial": serial, "pad": False}, payload)
 
     main(request)
