@@ -56,7 +56,7 @@ def test_the_public_jwk_holds_nothing_private():
 
 
 def test_a_receipt_is_eddsa_by_its_name_of_today_and_names_its_key():
-    """protocol.md: compact JWS, alg EdDSA, kid the RFC 7638 thumbprint. Checked without joserfc."""
+    """PROTOCOL.md: compact JWS, alg EdDSA, kid the RFC 7638 thumbprint. Checked without joserfc."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         header, payload, signature, covered = parts(KEY.receipt(PAYLOAD))

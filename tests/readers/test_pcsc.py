@@ -229,7 +229,7 @@ def test_the_watcher_says_nothing_of_other_programs_that_use_the_card(
 def test_the_watcher_survives_the_kill_and_the_return_of_the_service(
     desk: Desk, pcscd: Pcscd, vitale: Callable[..., CardProcess]
 ) -> None:
-    """pcscd killed: a blocked wait ends with SCARD_F_COMM_ERROR and its context stays dead (real-parts, seen)."""
+    """pcscd killed: a blocked wait ends with SCARD_F_COMM_ERROR and its context stays dead."""
     card = vitale()
     try:
         pcscd.kill()
