@@ -19,6 +19,8 @@ from agent.pin import Pin, wipe
 from agent.signing.modules import Check, find_module
 from agent.signing.ports import CertificateObject, ModuleFacts, Tokens, TokenSeen
 
+_FINDS_MODULE = ("module", "look")
+
 
 class TokenWorker:
     """`Tokens` in a child process, started at the first call. Blocks: call it on the token lane."""
@@ -91,7 +93,9 @@ class TokenWorker:
     def _ask(
         self, operation: str, payload: bytes | bytearray = b"", **arguments: Any
     ) -> tuple[dict[str, Any], bytearray]:
-        source = self._source()  # no module, no process
+        # a look may find another module than the last one; what follows a look stays with the process it looked in
+        followed = operation not in _FINDS_MODULE and self.pid is not None
+        source = self._loaded if followed else self._source()  # no module, no process
         with self._turn:
             header, answer = self._running(source).ask({"do": operation, "on": source, **arguments}, payload)
         if "error" in header:
