@@ -208,7 +208,7 @@ def cps(pcscd: Pcscd) -> Iterator[CardProcess]:
 
 
 def test_a_reset_makes_the_card_forget_a_verified_code(pcscd: Pcscd, cps: CardProcess) -> None:
-    """Seen with two modules: after C_Logout, C_CloseSession and C_Finalize the code stays verified, for every program."""
+    """Seen with two modules: after C_Logout, C_CloseSession and C_Finalize the code stays verified for everybody."""
     reader = pcscd.reader("CPS")
     with another_program(reader) as stranger:
         with PcscReaders().transaction(reader) as card:
