@@ -402,7 +402,6 @@ def load_settings(options: Options) -> Loaded:
 
 def real_desk(agent: Agent) -> Desk:
     """PC/SC, PKCS#11, the configured INSi, the user's keyring."""
-    from agent.native import ROOT, check_library
     from agent.readers.pcsc import PcscReaders
     from agent.secrets import KeyringSecrets
     from agent.signing.worker import TokenWorker
@@ -430,7 +429,7 @@ def real_desk(agent: Agent) -> Desk:
         readers=PcscReaders(card_kinds(lambda: agent.settings)),
         tokens=TokenWorker(
             agent.settings.cpx.module,
-            check=partial(check_library, owners=ROOT if agent.settings.managed else None),
+            check=library_check(agent.settings),
             opensc_signs=agent.settings.cpx.opensc_signs,
         ),
         secrets=keyring,
@@ -522,17 +521,24 @@ def card_kinds(settings: Callable[[], Settings]) -> Callable[[bytes], CardKind]:
     return kind
 
 
+def library_check(settings: Settings) -> Callable[[Path], Path]:
+    """Which native library may be loaded: on a managed install, an administrator's alone."""
+    from agent.native import ROOT, check_library
+
+    return partial(check_library, owners=ROOT if settings.managed else None)
+
+
 def _vitale_source(agent: Agent, readers: "Readers") -> "VitaleSource":
     """How the carte Vitale is read here; another choice counts from the next start on."""
     from agent.readers.desk import PcscVitale
 
     wanted = agent.settings.vitale
     if wanted.backend == "apilec" and not agent.options.simulate:
-        from agent.native import ROOT, check_library
         from agent.readers.apilec import ApilecVitale
 
-        check = partial(check_library, owners=ROOT if agent.settings.managed else None)
-        source = ApilecVitale(**dict(wanted.apilec), today=lambda: datetime.now(UTC).date(), check=check)
+        source = ApilecVitale(
+            **dict(wanted.apilec), today=lambda: datetime.now(UTC).date(), check=library_check(agent.settings)
+        )
         agent.on_stop(source.close)
         return source
     return PcscVitale(readers, lambda: (agent.settings.readers.prefer, agent.settings.readers.exclude))

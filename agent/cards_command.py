@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent.errors import AgentError, Code
+from agent.lane import run_alone
 from agent.model import CardKind, ReaderSeen, VitaleHolder, rfc3339
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _interrupt(*_signal: object) -> None:
 
 def read(parsed: argparse.Namespace) -> int:
     """The first carte Vitale of these readers. Raises what `read_first_vitale` says, device.timeout."""
-    return _on_lane(lambda: _print_reading(*_readers(parsed), people=parsed.show), _READ_S)
+    return run_alone("pcsc", lambda: _print_reading(*_readers(parsed), people=parsed.show), timeout_s=_READ_S)
 
 
 def replay(parsed: argparse.Namespace) -> int:
@@ -145,7 +146,7 @@ def record(parsed: argparse.Namespace) -> int:
 
     if parsed.file.exists() and not parsed.force:
         raise AgentError(Code.RECORDING_REFUSED, "the file exists", reason="ce fichier existe ; --force le remplace.")
-    recording = _on_lane(lambda: _recorded(*_readers(parsed), test_card=parsed.test_card), _RECORD_S)
+    recording = run_alone("pcsc", lambda: _recorded(*_readers(parsed), test_card=parsed.test_card), timeout_s=_RECORD_S)
     try:
         write_private(parsed.file, recording.text.encode())
     except AgentError as error:
@@ -183,15 +184,6 @@ def _recorded(readers: "Readers", exclude: Sequence[str], *, test_card: bool) ->
     reader = min(cards, key=lambda name: cards[name] is not CardKind.VITALE_2)
     with readers.transaction(reader) as card:
         return record(card, cards[reader], test_card=test_card)
-
-
-def _on_lane(call: Callable[[], T], timeout_s: float) -> T:
-    """PC/SC may hang: with a deadline the command ends all the same."""
-    import asyncio
-
-    from agent.lane import Lane
-
-    return asyncio.run(Lane("pcsc").run(call, timeout_s=timeout_s))
 
 
 def _print_reading(readers: "Readers", exclude: Sequence[str], *, people: bool) -> int:

@@ -148,6 +148,51 @@ class Child:
         return AgentError(Code.DEVICE_CRASHED, f"child ended: {status}")
 
 
+class KeptChild:
+    """The child of one role, started at the first question, and again when it has ended. One question at a time."""
+
+    def __init__(self, *role: str, environment: dict[str, str] | None = None) -> None:
+        self._role, self._environment = role, environment
+        self._child: Child | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process, if it runs."""
+        child = self._child
+        return child.pid if child and child.alive else None
+
+    def ask(
+        self, header: dict[str, Any], payload: bytes | bytearray | memoryview = b""
+    ) -> tuple[dict[str, Any], bytearray]:
+        """Send a frame and wait for the answer. Raises device.crashed, or what the child answered by `failure`."""
+        if self._child and not self._child.alive:
+            self.close()
+        if self._child is None:
+            self._child = Child(*self._role, environment=self._environment)
+        answer, content = self._child.ask(header, payload)
+        if "error" in answer:
+            error = answer["error"]
+            raise AgentError(Code(error["code"]), error["detail"], **error["facts"])
+        return answer, content
+
+    def close(self) -> None:
+        """End it; the next question starts another."""
+        child, self._child = self._child, None
+        if child:
+            child.close()
+
+    def kill(self) -> None:
+        """End it now, from any thread; whoever waits for it gets device.crashed."""
+        child = self._child
+        if child:
+            child.kill()
+
+
+def failure(error: AgentError) -> dict[str, Any]:
+    """In a child: the header that answers with this error, see `KeptChild.ask`."""
+    return {"error": {"code": error.code, "detail": error.detail, "facts": error.facts}}
+
+
 def pipe_to_parent() -> Pipe:
     """In a child: the frames from and to the agent. Whatever else prints goes to stderr."""
     read_fd, write_fd = os.dup(0), os.dup(1)

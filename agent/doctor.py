@@ -1,17 +1,16 @@
 """Probe every edge of this workstation; each probe gives data or a sentence, none raises."""
 
 import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent import __version__
-from agent.app import Options, card_kinds, load_settings
+from agent.app import Options, card_kinds, library_check, load_settings
 from agent.config import Settings
 from agent.errors import AgentError, Code
+from agent.lane import run_alone
 from agent.places import Places, find_running
 
 if TYPE_CHECKING:
@@ -106,19 +105,12 @@ def _readers(settings: Settings) -> str:
 
 def _listed(readers: "Readers", *, timeout_s: float) -> "list[ReaderSeen]":
     """What is in the readers. Raises pcsc.unavailable, also where the service is up and never answers."""
-    import asyncio
-
-    from agent.lane import Lane
-
-    lane = Lane("pcsc")
     try:
-        return asyncio.run(lane.run(readers.seen, timeout_s=timeout_s))
+        return run_alone("pcsc", readers.seen, timeout_s=timeout_s)
     except AgentError as error:
         if error.code is Code.DEVICE_TIMEOUT:
             raise AgentError(Code.PCSC_UNAVAILABLE, f"no answer for {timeout_s} s") from None
         raise
-    finally:
-        lane.close(0)
 
 
 def _rivals(_settings: Settings) -> str:
@@ -139,15 +131,8 @@ def _vitale(settings: Settings) -> str:
         return "PC/SC, sans rang de naissance"
     from agent.readers.apilec import find_apilec
 
-    found = find_apilec(wanted.apilec.library, wanted.apilec.configuration, check=_check(settings))
+    found = find_apilec(wanted.apilec.library, wanted.apilec.configuration, check=library_check(settings))
     return f"api_lec ({found.library}, {found.configuration}), non essayée avec la bibliothèque réelle"
-
-
-def _check(settings: Settings) -> Callable[[Path], Path]:
-    """As strict with a library as the agent is."""
-    from agent.native import ROOT, check_library
-
-    return partial(check_library, owners=ROOT if settings.managed else None)
 
 
 def _module(settings: Settings) -> str:
@@ -156,7 +141,7 @@ def _module(settings: Settings) -> str:
     from agent.signing.modules import OPENSC, installed, registered
     from agent.signing.worker import TokenWorker
 
-    tokens = TokenWorker(settings.cpx.module, check=_check(settings), opensc_signs=settings.cpx.opensc_signs)
+    tokens = TokenWorker(settings.cpx.module, check=library_check(settings), opensc_signs=settings.cpx.opensc_signs)
     module = _loaded(tokens, timeout_s=MODULE_TIMEOUT_S)
     nobody_else = "seul un administrateur peut" if settings.managed else "seul un administrateur ou vous pouvez"
     says = [
@@ -175,23 +160,14 @@ def _module(settings: Settings) -> str:
 
 def _loaded(tokens: "TokenProcess", *, timeout_s: float) -> "ModuleFacts":
     """What the module says of itself; a process that hangs is killed: device.timeout."""
-    hangs = threading.Event()
 
-    def give_up() -> None:
-        hangs.set()
-        tokens.kill()
+    def load() -> "ModuleFacts":
+        try:
+            return tokens.module()
+        finally:
+            tokens.close()
 
-    alarm = threading.Timer(timeout_s, give_up)
-    alarm.start()
-    try:
-        return tokens.module()
-    except AgentError:
-        if hangs.is_set():
-            raise AgentError(Code.DEVICE_TIMEOUT, f"module not loaded after {timeout_s} s") from None
-        raise
-    finally:
-        alarm.cancel()
-        tokens.close()
+    return run_alone("module", load, timeout_s=timeout_s, abandoned=tokens.kill)
 
 
 def _keyring(_settings: Settings) -> str:

@@ -145,6 +145,15 @@ def _heard(answer: asyncio.Future[Any]) -> None:
         answer.exception()
 
 
+def run_alone(name: str, call: Callable[[], T], *, timeout_s: float, abandoned: Callable[[], None] | None = None) -> T:
+    """Run one blocking call that may hang, for a command without an event loop. Raises device.timeout as `Lane.run`."""
+    lane = Lane(name)
+    try:
+        return asyncio.run(lane.run(call, timeout_s=timeout_s, abandoned=abandoned))
+    finally:
+        lane.close()
+
+
 class Turn:
     """First come, first served: who holds it, and since when."""
 

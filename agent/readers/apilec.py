@@ -14,9 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
 
-from agent.child import Child, Pipe, pipe_to_parent
+from agent.child import KeptChild, Pipe, failure, pipe_to_parent
 from agent.errors import AgentError, Code
 from agent.lane import Lane
 from agent.native import check_library
@@ -89,12 +88,12 @@ class ApilecVitale:
         self.timeout_s: float = wait_s + MARGIN_S
         # Its own: the worker dies with the thread that started it, and the library waits long for its card.
         self.lane: Lane = Lane("apilec")
-        self._child: Child | None = None
+        self._child = KeptChild("apilec")
 
     @property
     def pid(self) -> int | None:
         """The worker's process, if it runs."""
-        return self._child.pid if self._child and self._child.alive else None
+        return self._child.pid
 
     def read(self, reader: str | None) -> DeskReading:  # noqa: ARG002  (the library has its own reader)
         """Read the carte Vitale, for which the library waits a while. `reader` counts for nothing.
@@ -104,9 +103,11 @@ class ApilecVitale:
         """
         installed = find_apilec(self._library, self._configuration, check=self._check)  # no library, no process
         request = {"library": str(installed.library), "configuration": str(installed.configuration)}
-        header, xml = self._running().ask({**request, "waitS": self._wait_s})
-        if "error" in header:
-            raise self._in_our_words(**header["error"])
+        try:
+            _, xml = self._child.ask({**request, "waitS": self._wait_s})
+        except AgentError as error:
+            known = self._codes.get(error.facts["code"]) if error.code is Code.APILEC_FAILED else None
+            raise AgentError(known or error.code, error.detail, **error.facts) from None
         return DeskReading(READER, b"", parse_content(bytes(xml), self._today()))
 
     def read_again(self, reading: DeskReading) -> None:
@@ -121,28 +122,12 @@ class ApilecVitale:
         raise AgentError(Code.VITALE_CHANGED)
 
     def kill(self) -> None:
-        if self._child:
-            self._child.kill()
+        self._child.kill()
 
     def close(self) -> None:
         """End the worker and its lane."""
-        if self._child:
-            self._child.close()
+        self._child.close()
         self.lane.close()
-
-    def _running(self) -> Child:
-        if self._child and not self._child.alive:
-            self._child.close()
-            self._child = None
-        if self._child is None:
-            self._child = Child("apilec")
-        return self._child
-
-    def _in_our_words(self, code: str, detail: str, facts: dict[str, Any]) -> AgentError:
-        known = Code(code)
-        if known is Code.APILEC_FAILED:
-            known = self._codes.get(facts["code"], known)
-        return AgentError(known, detail, **facts)
 
 
 def child_main() -> int:
@@ -166,7 +151,7 @@ def main(pipe: Pipe) -> None:
             library = library or ApilecLibrary(Path(request["library"]))
             header, xml = {}, library.read(Path(request["configuration"]), request["waitS"])
         except AgentError as error:
-            header, xml = {"error": {"code": error.code, "detail": error.detail, "facts": error.facts}}, b""
+            header, xml = failure(error), b""
         pipe.send(header, xml)
 
 

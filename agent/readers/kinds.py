@@ -62,7 +62,7 @@ ATR_TABLE = (
     AtrRow("3B9B188001001225006480040100009044", CardKind.CPX, "CPS4", _CRYPTOLIB),
     AtrRow("3B9B188001001225006480000401009044", CardKind.CPX, "CPS4 RC", _CRYPTOLIB),
     AtrRow("3BDC18FF00001225006480000401009000", CardKind.CPX, "CPS4, T=0", _CRYPTOLIB),
-    # A professional's card all the same: whether it can sign is for the PKCS#11 module to say.
+    # A professional's card all the same, with its own refusal: `signing/cpx.py`.
     AtrRow("3BAC00402A001225006480820212009000", CardKind.CPX, "CPS2ter", _LIST),
     AtrRow("3B*1225006480*", CardKind.CPX, "some CPx by contact", "[guess] the historical bytes of the rows above"),
 )

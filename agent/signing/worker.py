@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from agent.child import Child, Pipe, harden, pipe_to_parent
+from agent.child import KeptChild, Pipe, failure, harden, pipe_to_parent
 from agent.errors import AgentError, Code
 from agent.model import PinState
 from agent.native import check_library
@@ -40,16 +40,15 @@ class TokenWorker:
         """
         self._module = module
         self._simulated = simulated
-        self._environment = environment
         self._check, self._opensc_signs = check, opensc_signs
-        self._child: Child | None = None
+        self._child = KeptChild("pkcs11", environment=environment)
         self._loaded: dict[str, Any] = {}  # the source of the child
         self._turn = threading.Lock()
 
     @property
     def pid(self) -> int | None:
         """The worker's process, if it runs."""
-        return self._child.pid if self._child and self._child.alive else None
+        return self._child.pid
 
     def module(self) -> ModuleFacts:
         return ModuleFacts(**self._ask("module")[0]["module"])
@@ -82,13 +81,11 @@ class TokenWorker:
             wipe(payload)
 
     def close(self) -> None:
-        if self._child:
-            self._child.close()
+        self._child.close()
 
     def kill(self) -> None:
         """Break a call that hangs, from any thread: it ends with device.crashed."""
-        if self._child:
-            self._child.kill()
+        self._child.kill()
 
     def _ask(
         self, operation: str, payload: bytes | bytearray = b"", **arguments: Any
@@ -97,26 +94,16 @@ class TokenWorker:
         followed = operation not in _FINDS_MODULE and self.pid is not None
         source = self._loaded if followed else self._source()  # no module, no process
         with self._turn:
-            header, answer = self._running(source).ask({"do": operation, "on": source, **arguments}, payload)
-        if "error" in header:
-            error = header["error"]
-            raise AgentError(Code(error["code"]), error["detail"], **error["facts"])
-        return header, answer
+            if self._loaded != source:  # somebody has installed or moved a module meanwhile
+                self._child.close()
+                self._loaded = source
+            return self._child.ask({"do": operation, "on": source, **arguments}, payload)
 
     def _source(self) -> dict[str, Any]:
         if self._simulated:
             return {"simulated": str(self._simulated)}
         module = find_module(self._module, check=self._check)
         return {"module": str(module), "openscSigns": self._opensc_signs}
-
-    def _running(self, source: dict[str, Any]) -> Child:
-        """The child with this module: another one when somebody has installed or moved it meanwhile."""
-        if self._child and (not self._child.alive or self._loaded != source):
-            self._child.close()
-            self._child = None
-        if self._child is None:
-            self._child, self._loaded = Child("pkcs11", environment=self._environment), source
-        return self._child
 
 
 def child_main() -> int:
@@ -135,7 +122,7 @@ def main(pipe: Pipe) -> None:
             tokens = tokens or _open(request["on"])
             header, answer = _OPERATIONS[request["do"]](tokens, request, payload)
         except AgentError as error:
-            header, answer = {"error": {"code": error.code, "detail": error.detail, "facts": error.facts}}, b""
+            header, answer = failure(error), b""
         finally:
             wipe(payload)
         pipe.send(header, answer)

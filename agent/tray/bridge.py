@@ -21,73 +21,70 @@ _PIN_REFUSALS = _REFUSALS | {"cancelled": Code.PIN_CANCELLED, "locked": Code.PIN
 _ACTIVITY_REFUSALS = _REFUSALS | {"cancelled": Code.ACTIVITY_NEEDED}
 
 
-@dataclass(frozen=True, kw_only=True)
-class PinQuestion:
-    """Who asks for whose code, and for what. The window shows all of it."""
+@dataclass(frozen=True, kw_only=True, repr=False)
+class _Question:
+    """Who asks whom, with what and for what. The window shows all of it. Does not print."""
 
     origin: str
     software: str  # name of the software configured for this origin
     operation: str  # in the words of the person
     holder: str  # name of the professional, or nothing
-    pin_state: PinState
-    reason: str | None = None  # the site's own words, quoted as such
-    pin_pad: bool = False  # the code is typed on the reader
-    min_digits: int = 4
-    max_digits: int = 4
     language: str = "fr"
-    previous_error: Code | None = None  # why the code is asked again: pin.wrong, pin.format
     expires_s: float = EXPIRES_S
 
     def __repr__(self) -> str:
-        return "PinQuestion(…)"
+        return f"{type(self).__name__}(…)"
 
     def frame(self, *, simulated: bool) -> dict[str, Any]:
-        """As `agent.tray.dialogs.words.pin_page` receives it."""
+        """As the window's process receives it."""
         return {
             "origin": self.origin,
             "software": self.software,
             "operation": self.operation,
             "holder": self.holder,
-            "pinState": self.pin_state,
-            "reason": self.reason,
-            "pinPad": self.pin_pad,
-            "minDigits": self.min_digits,
-            "maxDigits": self.max_digits,
             "language": self.language,
-            "previousError": self.previous_error,
             "expiresInS": self.expires_s,
             "simulatedAnswer": simulated,
         }
 
 
-@dataclass(frozen=True, kw_only=True)
-class ActivityQuestion:
-    """For which of their activities a professional is asking. The window shows all of it."""
+@dataclass(frozen=True, kw_only=True, repr=False)
+class PinQuestion(_Question):
+    """For the code of a card."""
 
-    origin: str
-    software: str  # name of the software configured for this origin
-    operation: str  # in the words of the person
-    holder: str  # name of the professional
+    pin_state: PinState
+    reason: str | None = None  # the site's own words, quoted as such
+    pin_pad: bool = False  # the code is typed on the reader
+    min_digits: int = 4
+    max_digits: int = 4
+    previous_error: Code | None = None  # why the code is asked again: pin.wrong, pin.format
+
+    def frame(self, *, simulated: bool) -> dict[str, Any]:
+        """As `agent.tray.dialogs.words.pin_page` receives it."""
+        return {
+            **super().frame(simulated=simulated),
+            "pinState": self.pin_state,
+            "reason": self.reason,
+            "pinPad": self.pin_pad,
+            "minDigits": self.min_digits,
+            "maxDigits": self.max_digits,
+            "previousError": self.previous_error,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ActivityQuestion(_Question):
+    """For which of their activities a professional is asking."""
+
     activities: tuple[Activity, ...]
     unknown: str | None = None  # the configured activity, when the card does not have it
-    language: str = "fr"
-    expires_s: float = EXPIRES_S
-
-    def __repr__(self) -> str:
-        return "ActivityQuestion(…)"
 
     def frame(self, *, simulated: bool) -> dict[str, Any]:
         """As `agent.tray.dialogs.words.activity_page` receives it."""
         return {
-            "origin": self.origin,
-            "software": self.software,
-            "operation": self.operation,
-            "holder": self.holder,
+            **super().frame(simulated=simulated),
             "activities": [[one.id, one.label, one.structure_id or "", one.sector] for one in self.activities],
             "unknown": self.unknown,
-            "language": self.language,
-            "expiresInS": self.expires_s,
-            "simulatedAnswer": simulated,
         }
 
 

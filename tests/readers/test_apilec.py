@@ -6,7 +6,6 @@ import select
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
@@ -21,6 +20,7 @@ from agent.errors import AgentError, Code
 from agent.protocol.messages import Client, HelloParams
 from agent.readers.apilec import READER, ApilecVitale, Installed, find_apilec
 from agent.workflows import greeting
+from tests.parts.killed import killed_agent
 from tests.workflows.making import VITALE, Bench
 
 SOURCE = Path(__file__).with_name("fake_apilec.c")
@@ -345,25 +345,8 @@ def test_a_library_that_hangs_can_be_broken_from_another_thread(vitale: ApilecVi
 
 
 def test_the_worker_dies_with_the_agent_even_when_it_hangs(compiled: Callable[..., Path], place: Place) -> None:
-    agent = subprocess.Popen(
-        [sys.executable, "-c", AGENT, compiled(), place.folder],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert agent.stdout and agent.stdin
-    worker = int(agent.stdout.readline())
-    watch = os.pidfd_open(worker)
-    os.kill(worker, signal.SIGSTOP)  # it will not see that its input ended
-
-    agent.kill()
-    agent.wait()
-    ended, _, _ = select.select([watch], [], [], ENDS_WITHIN_S)
-    for used in (agent.stdin, agent.stdout):
-        used.close()
-    os.close(watch)
-
-    assert ended, "the worker outlived the agent"
+    with killed_agent(AGENT, compiled(), place.folder) as (_agent, worker):
+        os.kill(worker, signal.SIGSTOP)  # it will not see that its input ended
 
 
 def test_the_agent_reads_by_the_library_when_the_settings_say_so_and_ends_it_when_it_stops(
@@ -381,7 +364,7 @@ def test_the_agent_reads_by_the_library_when_the_settings_say_so_and_ends_it_whe
         on_stop = staticmethod(stops.append)
         session_changed = staticmethod(lambda: None)
 
-    desk = real_desk(Agent())  # type: ignore[arg-type]
+    desk = real_desk(Agent())  # type: ignore[arg-type]  # all that it reads of one
     vitale = desk.vitale
     assert isinstance(vitale, ApilecVitale)
     vitale.read(None)

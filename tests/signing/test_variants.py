@@ -11,7 +11,7 @@ import pytest
 
 from agent.errors import AgentError, Code
 from agent.model import CpxKind, Environment
-from agent.signing.cpx import activities, card_facts, check_usable, signature_certificate, status
+from agent.signing.cpx import CardFacts, activities, card_facts, check_usable, signature_certificate, status
 from tests.cards.cps3 import VARIANTS
 from tests.signing.conftest import Desk, typed
 from tests.signing.test_tokens import verifies
@@ -51,9 +51,9 @@ def test_every_card_is_judged_before_its_code_is_asked(
         assert opened.card.ask("state")["asked"] == 0
 
 
-def judged(facts: object, environment: Environment) -> Code | None:
+def judged(facts: CardFacts, environment: Environment) -> Code | None:
     try:
-        check_usable(facts, environment=environment, now=datetime.now(UTC))  # type: ignore[arg-type]
+        check_usable(facts, environment=environment, now=datetime.now(UTC))
     except AgentError as error:
         return error.code
     return None

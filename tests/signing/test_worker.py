@@ -3,8 +3,6 @@
 import os
 import select
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -19,9 +17,9 @@ from agent.errors import AgentError, Code
 from agent.signing.fake_token import PIN, card_file
 from agent.signing.worker import TokenWorker, main
 from tests.parts.desktop import until
+from tests.parts.killed import killed_agent
 from tests.signing.conftest import Fake, typed
 
-ENDS_WITHIN_S = 20  # a bound for the failure only
 SERIAL = "99000001"  # of the token in fake_pkcs11.c
 Load = Callable[..., AbstractContextManager[Fake]]
 AGENT = """
@@ -123,33 +121,14 @@ def test_logging_out_of_a_dead_worker_is_no_error(tokens: TokenWorker) -> None:
     assert not tokens.look()[0].logged_in
 
 
-@contextmanager
-def an_agent(script: str, *arguments: Path) -> Iterator[tuple["subprocess.Popen[str]", int]]:
-    """The agent, killed at the end, and its worker's number; the worker must be gone then."""
-    agent = subprocess.Popen(
-        [sys.executable, "-c", script, *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert agent.stdout and agent.stdin
-    worker = int(agent.stdout.readline())
-    watch = os.pidfd_open(worker)
-    yield agent, worker
-    agent.kill()
-    agent.wait()
-    ended, _, _ = select.select([watch], [], [], ENDS_WITHIN_S)
-    for used in (agent.stdin, agent.stdout):
-        used.close()
-    os.close(watch)
-    assert ended, "the worker outlived the agent"
-
-
 def test_it_dies_with_the_agent_even_when_it_hangs(state: Path) -> None:
-    with an_agent(AGENT, state) as (_agent, worker):
+    with killed_agent(AGENT, state) as (_agent, worker):
         os.kill(worker, signal.SIGSTOP)  # it will not see that its input ended
 
 
 def test_it_dies_with_the_agent_even_when_it_hangs_inside_the_module(fake_module: Path, tmp_path: Path) -> None:
     log = tmp_path / "calls"
-    with an_agent(AGENT_WHOSE_MODULE_HANGS, fake_module, log) as (agent, _worker):
+    with killed_agent(AGENT_WHOSE_MODULE_HANGS, fake_module, log) as (agent, _worker):
         until(lambda: "C_GetSlotList" in log.read_text(), "the call that hangs")
         assert agent.poll() is None
 

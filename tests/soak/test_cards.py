@@ -14,7 +14,7 @@ READERS = ("one", "two", "three")
 
 
 def sequence(seed: int, count: int) -> list[Event]:
-    return list(storm(Random(seed), count, PLACES, READERS, signer="cps", hang_s=6))  # noqa: S311
+    return list(storm(Random(seed), count, PLACES, READERS, signer="cps", hang_s=6))  # noqa: S311  (repeatable)
 
 
 def test_a_desk_in_a_storm_answers_every_operation_once_and_is_whole_afterwards(tmp_path: Path) -> None:

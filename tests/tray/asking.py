@@ -7,6 +7,8 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
 from agent.tray.bridge import Person
 from tests.parts.desktop import Desktop, until
 
@@ -39,6 +41,23 @@ def answer_of(
     finally:
         assert before == children()
         assert [] == desktop.windows(title)
+
+
+def left_by_a_withdrawn_question(
+    desktop: Desktop, asked: Callable[[Person], Coroutine[Any, Any, object]], title: str
+) -> list[int]:
+    """The processes that are still there once `asked` was cancelled with its window on screen."""
+
+    async def withdraw() -> list[int]:
+        before = children()
+        task = asyncio.create_task(asked(Person(environment=desktop.environment)))
+        await asyncio.to_thread(desktop.window, title)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return [pid for pid in children() if pid not in before]
+
+    return asyncio.run(withdraw())
 
 
 def wait_until_armed() -> None:

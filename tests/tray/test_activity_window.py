@@ -12,7 +12,7 @@ from agent.errors import AgentError, Code
 from agent.model import Activity
 from agent.tray.bridge import ActivityQuestion, Person
 from tests.parts.desktop import Desktop, until
-from tests.tray.asking import answer_of, children, return_until_gone, wait_until_armed
+from tests.tray.asking import answer_of, left_by_a_withdrawn_question, return_until_gone, wait_until_armed
 
 TITLE = "^INSi Agent .+ activit"
 PLACES = (
@@ -112,16 +112,9 @@ def test_a_question_nobody_answers_expires(desktop: Desktop):
 
 
 def test_a_withdrawn_question_leaves_no_window_and_no_process(desktop: Desktop):
-    async def withdraw() -> list[int]:
-        before = children()
-        task = asyncio.create_task(Person(environment=desktop.environment).ask_activity(question()))
-        await asyncio.to_thread(desktop.window, TITLE)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        return [pid for pid in children() if pid not in before]
+    left = left_by_a_withdrawn_question(desktop, lambda person: person.ask_activity(question()), TITLE)
 
-    assert [] == asyncio.run(withdraw())
+    assert [] == left
     until(lambda: not desktop.windows(TITLE), "the window is gone")
 
 

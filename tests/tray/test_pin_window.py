@@ -15,7 +15,7 @@ from agent.errors import AgentError, Code
 from agent.model import PinState
 from agent.tray.bridge import Person, PinQuestion
 from tests.parts.desktop import Desktop, until
-from tests.tray.asking import answer_of, children, return_until_gone, wait_until_armed
+from tests.tray.asking import answer_of, children, left_by_a_withdrawn_question, return_until_gone, wait_until_armed
 
 TITLE = "^INSi Agent .+ code de la carte CPS$"
 
@@ -222,17 +222,9 @@ print(answer, code.decode())
 
 def test_a_withdrawn_question_leaves_no_window_and_no_process(desktop: Desktop):
     """D23."""
+    left = left_by_a_withdrawn_question(desktop, lambda person: person.ask_pin(question()), TITLE)
 
-    async def withdraw() -> list[int]:
-        before = children()
-        task = asyncio.create_task(Person(environment=desktop.environment).ask_pin(question()))
-        await asyncio.to_thread(desktop.window, TITLE)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        return [pid for pid in children() if pid not in before]
-
-    assert [] == asyncio.run(withdraw())
+    assert [] == left
     until(lambda: not desktop.windows(TITLE), "the window is gone")
 
 

@@ -19,7 +19,7 @@ def page(state: PinState = PinState.OK, **more: object) -> Page:
         operation="Rechercher l'identité INS d'un patient",
         holder="Camille EXEMPLE",
         pin_state=state,
-        **more,  # type: ignore[arg-type]
+        **more,  # type: ignore[arg-type]  # by name
     )
     return pin_page(question.frame(simulated=False))
 
@@ -121,7 +121,7 @@ def activities_page(*activities: Activity, **more: object) -> Page:
         operation="Rechercher l'identité INS d'un patient",
         holder="Camille EXEMPLE",
         activities=activities,
-        **more,  # type: ignore[arg-type]
+        **more,  # type: ignore[arg-type]  # by name
     )
     return activity_page(question.frame(simulated=False))
 
