@@ -15,6 +15,7 @@ _BY_SUBCODE = {
     "siram_40": Code.INSI_FAULT_UNAVAILABLE,
     "siram_100": Code.INSI_FAULT_ACCESS,
 }
+_SHORT_CODE = re.compile(r"[A-Za-z]{2,20}[_.-]?[0-9]{1,6}|sim_[a-z]{2,30}", re.ASCII)  # INSi's, or our simulator's
 _MAY_REPEAT = {Code.INSI_FAULT_UNAVAILABLE, Code.INSI_UNREACHABLE, Code.INSI_TIMEOUT}
 
 
@@ -34,7 +35,7 @@ def error_of(fault: Fault) -> AgentError:
     subcode = fault.subcode.rpartition(":")[2]
     return AgentError(
         _BY_SUBCODE.get(subcode, Code.INSI_FAULT_UNKNOWN),
-        f"{_printable(subcode)} {_printable(fault.code)}",
+        f"{short_code(subcode)} {short_code(fault.code)}",
         insi={
             "code": fault.code,
             "subcode": subcode,
@@ -55,6 +56,9 @@ def may_repeat(error: AgentError) -> bool:
     return error.code in _MAY_REPEAT
 
 
-def _printable(name: str) -> str:
-    """A code for our log; anything else than a short code stays out of it."""
-    return name if re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", name) else "?"
+def short_code(name: str) -> str:
+    """A code as the log, the counts and the journal's clear part may hold it: `desir_550`; anything else is "?".
+
+    A service that wrote a person into its code would else have them told to everybody.
+    """
+    return name if _SHORT_CODE.fullmatch(name) else "?"

@@ -11,9 +11,11 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 
 GENESIS = "0" * 64  # what the first entry links to
+_SIGNED = b"insi-agent journal head "
 
 
 class Kind(StrEnum):
@@ -101,13 +103,31 @@ def sha256(data: bytes) -> str:
 
 def link_of(entry: Entry) -> str:
     """The link this entry should have."""
-    covered = [entry.seq, entry.at, entry.kind, entry.trace_id, entry.attempt, entry.origin, entry.client_ref]
-    return sha256(canonical([*covered, entry.clear_sha256, entry.personal_sha256, entry.previous]))
+    return sha256(canonical([*_which(entry), entry.clear_sha256, entry.personal_sha256, entry.previous]))
+
+
+def tie_of(entry: Entry) -> bytes:
+    """What ties a personal part to its entry: sealed for one, it opens in no other."""
+    return b"insi-agent journal part " + canonical(_which(entry))
 
 
 def signed_bytes(seq: int, link: str, at: str) -> bytes:
     """What the signature of an entry and of a head covers. Its first words keep it from passing as anything else."""
-    return b"insi-agent journal head " + canonical([seq, link, at])
+    return _SIGNED + canonical([seq, link, at])
+
+
+def signed_at(signed: bytes) -> datetime | None:
+    """When the link in these `signed_bytes` was made, as they say; None where they say nothing readable."""
+    try:
+        at = datetime.fromisoformat(json.loads(signed.removeprefix(_SIGNED))[2])
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return None
+    return at if at.tzinfo else None
+
+
+def intact(entry: Entry, authentic: Authentic) -> bool:
+    """Whether this entry, alone, is as our key signed it, parts included."""
+    return _unfit_part(entry) is None and entry.link == link_of(entry) and _signed(entry, authentic)
 
 
 def verify(entries: Iterable[Entry], head: Head | None, authentic: Authentic) -> Verdict:
@@ -155,12 +175,22 @@ def _fault(entry: Entry, last: Entry | None, authentic: Authentic) -> Fault | No
         # One of the two was rewritten and its link recomputed: the one that our key did not sign.
         first = last if last and not _signed(last, authentic) else entry
         return Fault(FaultKind.FORGED if not _signed(first, authentic) else FaultKind.CHANGED, first.seq)
+    return _unfit_part(entry)
+
+
+def _unfit_part(entry: Entry) -> Fault | None:
+    """A part that is not what its digest says."""
     if entry.clear_sha256 != sha256(entry.clear):
         return Fault(FaultKind.PART_CHANGED, entry.seq)
     if entry.personal is None:
         vanished = entry.personal_sha256 is not None and entry.erased_at is None
         return Fault(FaultKind.PART_CHANGED, entry.seq) if vanished else None
     return Fault(FaultKind.PART_CHANGED, entry.seq) if entry.personal_sha256 != sha256(entry.personal) else None
+
+
+def _which(entry: Entry) -> list[object]:
+    """The members that say which entry it is."""
+    return [entry.seq, entry.at, entry.kind, entry.trace_id, entry.attempt, entry.origin, entry.client_ref]
 
 
 def _signed(entry: Entry, authentic: Authentic) -> bool:

@@ -1,7 +1,7 @@
 """What the agent needs of the journal, and the values it keeps. Implemented by `store.py`. No I/O of its own.
 
-Every call blocks and belongs on the journal lane; each raises journal.full when the disk is full and
-journal.unavailable for everything else.
+Every call blocks and belongs on the journal lane, but for `check_key`; each raises journal.full when the disk is
+full, keyring.absent without the keys, and journal.unavailable for everything else.
 """
 
 from collections.abc import Callable
@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from agent.errors import AgentError
+from agent.journal.chain import Verdict
 from agent.model import AuthMode, DeclaredUser, Environment, SoftwareName
 
 
@@ -70,7 +72,7 @@ class StoredAttempt:
 
 @dataclass(frozen=True)
 class StoredTrace:
-    """Everything kept of one operation. Personal parts are None once erased."""
+    """Everything kept of one operation. Personal parts are None once erased, or when `unreadable` says why."""
 
     trace_id: str
     origin: str
@@ -79,6 +81,7 @@ class StoredTrace:
     attempts: tuple[StoredAttempt, ...]
     params: bytes | None = field(repr=False)  # of the first intent
     result: bytes | None = field(repr=False)  # what the page got; None when it ended otherwise
+    unreadable: AgentError | None = None  # keyring.absent, or journal.unavailable {entry}
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,28 @@ class Unfinished:
     origin: str
 
 
+@dataclass(frozen=True)
+class Survey:
+    """What may be told of a journal to people whom it does not concern."""
+
+    size_bytes: int
+    first_at: str | None
+    last_at: str | None
+    entries: dict[str, int]  # kind → how many
+    codes: dict[str, int]  # of outcomes
+    unfinished: int
+    links: Verdict  # digests and links alone: signatures are not looked at
+
+
 class Journal(Protocol):
     """The trace of one agent."""
+
+    def check_key(self) -> None:
+        """Know that personal parts can be sealed, before anything is asked or sent. Raises keyring.absent.
+
+        From any thread: a keyring may ask the person.
+        """
+        ...
 
     def intend(self, intent: Intent) -> Link:
         """Record that this attempt is about to be sent, with room for its largest reply."""

@@ -1,7 +1,8 @@
 """The journal on disk: one SQLite file, appended to, and the signed head beside it. ★
 
 No intent row, no send; no outcome row, no result. Each attempt leaves an intent before it is sent and an
-outcome after; each answer to a page leaves a result. An entry is on the disk when a method returns.
+outcome after; each answer to a page leaves a result. An entry is on the disk when a method returns. What it
+holds of people is sealed (sealing.py): whoever takes the file without the keyring reads when and how, never whom.
 
 All calls come from one thread, which opens the file at its first call.
 """
@@ -10,17 +11,20 @@ import base64
 import json
 import logging
 import os
-import secrets
+import re
 import shutil
 import sqlite3
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from agent.errors import AgentError, Code
+from agent.journal import sealing
 from agent.journal.chain import (
     GENESIS,
     Authentic,
@@ -31,12 +35,15 @@ from agent.journal.chain import (
     Kind,
     Verdict,
     canonical,
+    intact,
     link_of,
     sha256,
     signed_bytes,
+    tie_of,
     verify,
 )
-from agent.journal.ports import Conclusion, Intent, Link, StoredAttempt, StoredTrace, Unfinished
+from agent.journal.ports import Conclusion, Intent, Link, StoredAttempt, StoredTrace, Survey, Unfinished
+from agent.journal.sealing import Keys, in_clear, is_sealed
 from agent.model import rfc3339
 
 log = logging.getLogger(__name__)
@@ -45,13 +52,23 @@ log = logging.getLogger(__name__)
 class Journal:
     """The journal of one folder, for one agent at a time.
 
-    Every method raises journal.full when the disk is full and journal.unavailable for everything else.
+    Every method raises journal.full when the disk is full, keyring.absent without the keys, and journal.unavailable
+    for everything else.
     """
 
     def __init__(
-        self, folder: Path, *, sign: Callable[[bytes], bytes], verify: Authentic, max_reply_bytes: int
+        self,
+        folder: Path,
+        *,
+        sign: Callable[[bytes], bytes],
+        verify: Authentic,
+        keys: Callable[[], Keys],
+        max_reply_bytes: int,
     ) -> None:
+        """`keys` of the personal parts; it may raise keyring.absent: then nothing is written, and only clear parts
+        are read."""
         self._folder = folder
+        self._keys = keys
         self._sign = sign
         self._authentic = verify
         self._room_bytes = max_reply_bytes + _ROOM_FOR_PAGES
@@ -59,6 +76,10 @@ class Journal:
         self._sent: set[int] = set()  # intents of this run that have no outcome yet
         self._tail = (0, GENESIS)
         self._opened: sqlite3.Connection | None = None
+
+    def check_key(self) -> None:
+        """Know that personal parts can be sealed. From any thread: a keyring may ask the person."""
+        self._keys()
 
     def intend(self, intent: Intent) -> Link:
         """Record that this attempt is about to be sent, with room for its largest reply."""
@@ -80,6 +101,7 @@ class Journal:
             "request": _text(intent.request),
         }
         about = (intent.trace_id, intent.attempt, intent.origin, intent.client_ref)
+        self.check_key()  # no key, no intent
         with self._door() as database:
             self._make_room(database, attempts=len(self._sent) + 1)
             with _transaction(database):
@@ -127,14 +149,25 @@ class Journal:
             return self._appended(entry)
 
     def trace(self, trace_id: str, origin: str) -> StoredTrace | None:
-        """This origin's operation; another origin's is None, as an unknown one."""
+        """This origin's operation; another origin's is None, as an unknown one. Raises what keeps a part unreadable."""
+        found = self._trace(trace_id, origin)
+        if found and found.unreadable:
+            raise found.unreadable
+        return found
+
+    def _trace(self, trace_id: str, origin: str) -> StoredTrace | None:
         entries = list(self._entries("WHERE trace_id = ? AND origin = ? ORDER BY seq", trace_id, origin))
         intents = [entry for entry in entries if entry.kind == Kind.INTENT]
         if not intents:
             return None
         outcomes = {entry.attempt: _json(entry, entry.clear) for entry in entries if entry.kind == Kind.OUTCOME}
-        asked = _personal(intents[0])
-        params = _json(intents[0], asked).get("params") if asked else None
+        params, result, unreadable = None, None, None
+        try:
+            asked = self._personal(intents[0])
+            params = _json(intents[0], asked).get("params") if asked else None
+            result = next((self._personal(entry) for entry in entries if entry.kind == Kind.RESULT), None)
+        except AgentError as error:
+            unreadable = error
         return StoredTrace(
             trace_id=trace_id,
             origin=origin,
@@ -151,7 +184,8 @@ class Journal:
                 for entry in intents
             ),
             params=_bytes(params) if isinstance(params, str) else None,
-            result=next((_personal(entry) for entry in entries if entry.kind == Kind.RESULT), None),
+            result=result,
+            unreadable=unreadable,
         )
 
     def image(self, trace_id: str, origin: str) -> bytes | None:
@@ -159,7 +193,7 @@ class Journal:
         outcomes = self._entries(
             "WHERE trace_id = ? AND origin = ? AND kind = ? ORDER BY seq DESC", trace_id, origin, Kind.OUTCOME
         )
-        return next((_personal(entry) for entry in outcomes if entry.personal_sha256), None)
+        return next((self._personal(entry) for entry in outcomes if entry.personal_sha256), None)
 
     def by_client_ref(self, origin: str, ref: str, since: datetime) -> StoredTrace | None:
         """This origin's latest operation under its own reference, begun at `since` or later."""
@@ -171,14 +205,17 @@ class Journal:
         return self.trace(row[0], origin) if row else None
 
     def traces(self, origin: str, *, before: int | None = None, limit: int = 50) -> list[StoredTrace]:
-        """This origin's operations, newest first; `before`: the seq of the last one's first intent."""
+        """This origin's operations, newest first; `before`: the seq of the last one's first intent.
+
+        One whose personal parts cannot be read is listed with what is clear.
+        """
         with self._door() as database:
             rows = database.execute(
                 "SELECT trace_id FROM entry WHERE kind = 'intent' AND attempt = 1 AND origin = ? AND seq < ?"
                 " ORDER BY seq DESC LIMIT ?",
                 (origin, before if before is not None else sys.maxsize, limit),
             ).fetchall()
-        return [found for (trace_id,) in rows if (found := self.trace(trace_id, origin))]
+        return [found for (trace_id,) in rows if (found := self._trace(trace_id, origin))]
 
     def unfinished(self) -> list[Unfinished]:
         """Attempts without an outcome, oldest first: after a start, those that the last stop cut short."""
@@ -195,11 +232,7 @@ class Journal:
         reading = _Reading(self._connection)
         with self._door():
             heads = _read_heads(self._folder)
-        head = max(heads, key=self._trust, default=None)
-        try:
-            return verify(reading, head, self._authentic)
-        except (sqlite3.DatabaseError, UnicodeDecodeError):
-            return Verdict(reading.last, Fault(FaultKind.UNREADABLE, reading.last + 1))
+        return _judged(reading, max(heads, key=self._trust, default=None), self._authentic)
 
     def close(self) -> None:
         """Close the file and let another agent open it."""
@@ -212,16 +245,8 @@ class Journal:
     @contextmanager
     def _door(self) -> Iterator[sqlite3.Connection]:
         """The open file; what goes wrong with it in here becomes ours."""
-        try:
+        with _ours():
             yield self._connection()
-        except (sqlite3.Error, UnicodeDecodeError) as error:  # a damaged name inside SQLite's own message is no text
-            number = getattr(error, "sqlite_errorcode", None)
-            code = Code.JOURNAL_FULL if number == sqlite3.SQLITE_FULL else Code.JOURNAL_UNAVAILABLE
-            name = getattr(error, "sqlite_errorname", None) or type(error).__name__
-            raise AgentError(code, f"SQLite: {name}") from None
-        except OSError as error:
-            code = Code.JOURNAL_FULL if error.errno in _ERRNO_FULL else Code.JOURNAL_UNAVAILABLE
-            raise AgentError(code, f"{type(error).__name__}: errno {error.errno}") from None
 
     def _connection(self) -> sqlite3.Connection:
         if self._opened is None:
@@ -271,9 +296,7 @@ class Journal:
     ) -> Entry:
         trace_id, attempt, origin, client_ref = about
         clear_part = canonical(clear)
-        # The salt leaves with the part when it is erased: the digest that stays tells nothing of a person.
-        stored = None if personal is None else secrets.token_bytes(_SALT_BYTES) + personal
-        unlinked = Entry(
+        bare = Entry(
             seq=self._tail[0] + 1,
             at=rfc3339(at.astimezone(UTC)),
             kind=kind,
@@ -283,21 +306,27 @@ class Journal:
             client_ref=client_ref,
             clear=clear_part,
             clear_sha256=sha256(clear_part),
-            personal=stored,
-            personal_sha256=None if stored is None else sha256(stored),
-            personal_scheme=None if stored is None else _SCHEME_NONE,
+            personal=None,
+            personal_sha256=None,
+            personal_scheme=None,
             personal_key=None,
             erased_at=None,
             previous=self._tail[1],
             link="",
             signature=b"",
         )
+        unlinked = bare if personal is None else self._sealed(bare, personal)
         link = link_of(unlinked)
-        signature = self._sign(signed_bytes(unlinked.seq, link, unlinked.at))
-        values = {**vars(unlinked), "link": link, "signature": signature}
-        entry = Entry(**values)
-        database.execute(_INSERT, values)
+        entry = replace(unlinked, link=link, signature=self._sign(signed_bytes(bare.seq, link, bare.at)))
+        database.execute(_INSERT, vars(entry))
         return entry
+
+    def _sealed(self, bare: Entry, personal: bytes) -> Entry:
+        keys = self._keys()
+        stored = keys.seal(personal, tie_of(bare))
+        return replace(
+            bare, personal=stored, personal_sha256=sha256(stored), personal_scheme=sealing.SCHEME, personal_key=keys.id
+        )
 
     def _appended(self, entry: Entry) -> Link:
         """The entry is committed: go on after it, and write the head."""
@@ -335,6 +364,40 @@ class Journal:
             rows = database.execute(f"{_SELECT} {where}", values).fetchall()
         return (Entry(*row) for row in rows)
 
+    def _personal(self, entry: Entry) -> bytes | None:
+        """The personal part in clear; None when there is none, or no more.
+
+        Raises keyring.absent; journal.unavailable for one that is damaged, or not as it was written.
+        """
+        stored = entry.personal
+        if stored is None:
+            return None
+        try:
+            match entry.personal_scheme, is_sealed(stored), intact(entry, self._authentic):
+                case (sealing.SCHEME, True, True):
+                    return self._keys().open(stored, entry.personal_key, tie_of(entry))
+                case (sealing.SCHEME_NONE, False, True):
+                    return in_clear(stored)
+            why = "not as it was written"
+        except ValueError as error:
+            why = str(error)
+        raise AgentError(Code.JOURNAL_UNAVAILABLE, f"entry {entry.seq}: {why}", entry=entry.seq)
+
+
+@contextmanager
+def _ours() -> Iterator[None]:
+    """What goes wrong with the files in here becomes a code of ours."""
+    try:
+        yield
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # a damaged name inside SQLite's own message is no text
+        number = getattr(error, "sqlite_errorcode", None)
+        code = Code.JOURNAL_FULL if number == sqlite3.SQLITE_FULL else Code.JOURNAL_UNAVAILABLE
+        name = getattr(error, "sqlite_errorname", None) or type(error).__name__
+        raise AgentError(code, f"SQLite: {name}") from None
+    except OSError as error:
+        code = Code.JOURNAL_FULL if error.errno in _ERRNO_FULL else Code.JOURNAL_UNAVAILABLE
+        raise AgentError(code, f"{type(error).__name__}: errno {error.errno}") from None
+
 
 class _Reading:
     """All entries in order, from the file, as often as asked; remembers the last one it could give."""
@@ -350,9 +413,60 @@ class _Reading:
             yield entry
 
 
+def _judged(entries: _Reading, head: Head | None, authentic: Authentic) -> Verdict:
+    try:
+        return verify(entries, head, authentic)
+    except (sqlite3.DatabaseError, UnicodeDecodeError):
+        return Verdict(entries.last, Fault(FaultKind.UNREADABLE, entries.last + 1))
+
+
+def survey(folder: Path) -> Survey | None:
+    """How much a journal holds, without its people; None where there is none. Nothing is written, no key is needed.
+
+    Raises journal.unavailable, also while an agent has it open.
+    """
+    file = folder / _FILE
+    if not file.exists():
+        return None
+    with _ours():
+        database = _open(folder)
+        try:
+            reading = _Reading(lambda: database)
+            kinds, codes = Counter[str](), Counter[str]()
+            moments: list[str] = []
+            with suppress(sqlite3.DatabaseError, UnicodeDecodeError):  # the verdict says where
+                for entry in reading:
+                    kinds[entry.kind] += 1
+                    moments = [*moments[:1], entry.at]
+                    if entry.kind == Kind.OUTCOME:
+                        codes[_code_of(entry)] += 1
+            return Survey(
+                size_bytes=file.stat().st_size,
+                first_at=moments[0] if moments else None,
+                last_at=moments[-1] if moments else None,
+                entries=dict(kinds),
+                codes=dict(codes),
+                unfinished=_one(database, "SELECT count(*) FROM pending")[0],
+                links=_judged(
+                    reading, max(_read_heads(folder), key=lambda head: head.seq, default=None), lambda *_: True
+                ),
+            )
+        finally:
+            database.close()
+
+
+def _code_of(entry: Entry) -> str:
+    """CodeCR, a fault's code or our own reason; what is none of them stays out of what is told."""
+    try:
+        code = str(_json(entry, entry.clear).get("code"))
+    except AgentError:
+        code = ""
+    return code if re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", code) else "?"
+
+
+HELD = "SQLite: SQLITE_BUSY"  # detail of journal.unavailable while another process has the file open
+_FILE = "journal.sqlite"
 _FOUND = "00"
-_SCHEME_NONE = "none"
-_SALT_BYTES = 16
 _ROOM_FOR_PAGES = 128 << 10  # bytes; index pages, the clear part and the intent beside the largest reply
 _VERSION = 1
 _SCHEMA = """
@@ -386,7 +500,7 @@ def _open(folder: Path) -> sqlite3.Connection:
     _require(network is None, f"the folder is on a network: {network}")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
-    file = folder / "journal.sqlite"
+    file = folder / _FILE
     os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its log the rights of the file
     file.chmod(0o600)
     database = sqlite3.connect(file, timeout=0, isolation_level=None)
@@ -455,22 +569,13 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def _personal(entry: Entry) -> bytes | None:
-    """The personal part in clear; None when there is none, or no more."""
-    if entry.personal is None:
-        return None
-    if entry.personal_scheme != _SCHEME_NONE:
-        raise AgentError(Code.JOURNAL_UNAVAILABLE, f"entry {entry.seq}: unknown scheme")
-    return entry.personal[_SALT_BYTES:]
-
-
 def _json(entry: Entry, part: bytes) -> dict[str, Any]:
     try:
         value = json.loads(part)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise AgentError(Code.JOURNAL_UNAVAILABLE, f"entry {entry.seq} is unreadable")
+        raise AgentError(Code.JOURNAL_UNAVAILABLE, f"entry {entry.seq}: unreadable", entry=entry.seq)
     return value
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from agent.errors import AgentError, Code
 from agent.insi.answers import Answer, read_answer
-from agent.insi.faults import may_repeat
+from agent.insi.faults import may_repeat, short_code
 from agent.insi.ports import HttpReply
 from agent.model import InsKind, Outcome
 
@@ -160,10 +160,18 @@ def test_a_fault_without_detail_is_still_a_fault() -> None:
     assert set(error.facts["insi"].values()) == {""}
 
 
-def test_what_a_fault_says_does_not_reach_the_log() -> None:
-    error = refused(FAULT.replace("insi_102", "JEAN DUPONT 1 23"), 500)
+@pytest.mark.parametrize("said", ["JEAN DUPONT 1 23", "2841276451089", "DUPONT"])
+def test_what_a_fault_says_does_not_reach_the_log(said: str) -> None:
+    error = refused(FAULT.replace("insi_102", said), 500)
 
-    assert "DUPONT" not in str(error)
+    assert said not in str(error)
+    assert error.facts["insi"]["code"] == said
+    assert short_code(said) == "?"
+
+
+@pytest.mark.parametrize("code", ["desir_550", "insi_102", "siram_40", "desir_1020", "sim_message"])
+def test_a_code_of_insi_is_told_as_it_is(code: str) -> None:
+    assert short_code(code) == code
 
 
 @pytest.mark.parametrize(("status", "repeat"), [(503, True), (500, True), (404, False), (302, False)])

@@ -3,8 +3,10 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+from agent.errors import AgentError, Code
 from agent.identity import Identity
 from agent.journal.ports import Conclusion, Intent
+from agent.journal.sealing import Keys
 from agent.journal.store import Journal
 from agent.model import AuthMode, DeclaredUser, Environment, SoftwareName
 
@@ -13,10 +15,19 @@ ORIGIN = "https://dossier.example"
 REPLY = b'<?xml version="1.0"?>\r\n<reply>\xe9 as it came</reply>\n'
 MAX_REPLY = 1 << 16
 KEY = Identity.from_private_bytes(bytes(range(32)))
+OLD_KEY, NEW_KEY = bytes(range(32, 64)), bytes(range(64, 96))  # of personal parts
+KEYS = Keys([OLD_KEY])
 
 
-def journal(folder: Path, key: Identity = KEY, max_reply_bytes: int = MAX_REPLY) -> Journal:
-    return Journal(folder, sign=key.sign_bytes, verify=key.verify_bytes, max_reply_bytes=max_reply_bytes)
+def journal(folder: Path, key: Identity = KEY, max_reply_bytes: int = MAX_REPLY, keys: Keys | None = KEYS) -> Journal:
+    """`keys` None: a keyring that is absent."""
+
+    def found() -> Keys:
+        if keys is None:
+            raise AgentError(Code.KEYRING_ABSENT)
+        return keys
+
+    return Journal(folder, sign=key.sign_bytes, verify=key.verify_bytes, keys=found, max_reply_bytes=max_reply_bytes)
 
 
 def intent(

@@ -19,6 +19,7 @@ from agent.journal.chain import (
     link_of,
     sha256,
     signed_bytes,
+    tie_of,
     verify,
 )
 
@@ -73,6 +74,16 @@ def test_a_link_is_the_digest_of_these_words_and_no_others():
         f'"{entry.clear_sha256}","{entry.personal_sha256}","{GENESIS}"]'
     )
     assert hashlib.sha256(text.encode()).hexdigest() == link_of(entry)
+
+
+def test_a_personal_part_is_tied_to_these_words_and_no_others():
+    """A frozen vector: any change here makes every personal part in the field unreadable."""
+    entry = replace(chain(1)[0], client_ref="é-1")
+
+    assert (
+        b'insi-agent journal part [1,"2025-03-04T05:06:07.089Z","intent","trace-1",1,"https://a.example","\\u00e9-1"]'
+        == tie_of(entry)
+    )
 
 
 def test_a_head_that_is_one_entry_late_is_fine_because_entries_are_signed_too():

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from agent.errors import AgentError, Code
 from agent.identity import Identity
-from agent.journal.chain import Entry, Fault, FaultKind, Verdict, link_of, sha256
+from agent.journal.chain import Entry, Fault, FaultKind, Verdict, link_of, sha256, signed_bytes, tie_of
+from agent.journal.sealing import Keys
 from agent.journal.store import mounted_network
 
-from .making import NOW, ORIGIN, REPLY, found, intent, journal, not_found, whole
+from .making import KEY, KEYS, NEW_KEY, NOW, OLD_KEY, ORIGIN, REPLY, found, intent, journal, not_found, whole
 
 
 def tampered(folder: Path, *statements: str) -> None:
@@ -160,21 +161,144 @@ def test_what_was_written_is_read_by_the_next_agent_and_continued(tmp_path):
     own.close()
 
 
-def test_names_and_numbers_are_in_the_personal_part_alone(tmp_path):
-    six_entries(tmp_path)
+def entries_of(folder: Path) -> list[Entry]:
+    database = sqlite3.connect(folder / "journal.sqlite")
+    entries = [Entry(*row) for row in database.execute("SELECT * FROM entry ORDER BY seq")]
+    database.close()
+    return entries
 
-    database = sqlite3.connect(tmp_path / "journal.sqlite")
-    clear = b"".join(row[0] for row in database.execute("SELECT clear FROM entry"))
-    personal = b"".join(row[0] for row in database.execute("SELECT personal FROM entry WHERE personal NOT NULL"))
+
+def store(folder: Path, entry: Entry) -> None:
+    """Put the entry in the place of the one of its number, as it is."""
+    database = sqlite3.connect(folder / "journal.sqlite")
+    database.execute("DELETE FROM entry WHERE seq = ?", (entry.seq,))
+    database.execute("INSERT INTO entry VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", tuple(vars(entry).values()))
+    database.commit()
     database.close()
 
-    for told in (b"TESTEUSE", b"899700000001", b"1invente", b"accueil-3", b"poste"):
-        assert told not in clear
-        assert told in personal
+
+def test_names_and_numbers_are_in_no_file_without_the_key(tmp_path):
+    own = journal(tmp_path)
+    whole(own, "trace-1")
+    files = {file.name: file.read_bytes() for file in tmp_path.iterdir()}  # the write-ahead log too
+    own.close()
+    files["closed"] = (tmp_path / "journal.sqlite").read_bytes()
+    sealed = [entry for entry in entries_of(tmp_path) if entry.personal]
+    opened = b"".join(KEYS.open(entry.personal, entry.personal_key, tie_of(entry)) for entry in sealed)
+
+    assert 3 == len(sealed) and {("aes-256-gcm", KEYS.id)} == {(e.personal_scheme, e.personal_key) for e in sealed}
+    for told in (b"TESTEUSE", b"899700000001", b"1invente", b"accueil-3", b"poste", REPLY):
+        assert told in opened
+        assert not [name for name, content in files.items() if told in content]
+
+
+def test_what_was_stored_before_there_was_a_key_stays_readable(tmp_path):
+    """Scheme "none": sixteen bytes of salt, then the part."""
+    six_entries(tmp_path)
+    previous = None
+    for entry in entries_of(tmp_path):
+        clear = entry.personal and bytes(16) + KEYS.open(entry.personal, KEYS.id, tie_of(entry))
+        old = replace(entry, personal=clear, personal_scheme=clear and "none", personal_key=None)
+        old = replace(old, personal_sha256=clear and sha256(clear), previous=previous or entry.previous)
+        previous = link_of(old)
+        signed = KEY.sign_bytes(signed_bytes(old.seq, previous, old.at))
+        store(tmp_path, replace(old, link=previous, signature=signed))
+    for slot in (0, 1):
+        (tmp_path / f"head-{slot}.json").unlink()
+
+    own = journal(tmp_path)
+    assert b'{"outcome":"found"}' == own.trace("trace-2", ORIGIN).result
+    assert REPLY == own.image("trace-1", ORIGIN)
+    whole(own, "trace-3")
+    assert REPLY == own.image("trace-3", ORIGIN)
+    own.close()
+
+
+def test_without_the_key_nothing_is_intended_and_what_is_clear_is_still_read(tmp_path):
+    six_entries(tmp_path)
+    own = journal(tmp_path, keys=None)
+
+    for call in (
+        own.check_key,
+        lambda: own.intend(intent("trace-3")),
+        lambda: own.trace("trace-1", ORIGIN),
+        lambda: own.image("trace-1", ORIGIN),
+    ):
+        with pytest.raises(AgentError) as refused:
+            call()
+        assert Code.KEYRING_ABSENT == refused.value.code
+    listed = own.traces(ORIGIN)
+    assert ["trace-2", "trace-1"] == [trace.trace_id for trace in listed]
+    assert ["00", "00"] == [trace.attempts[0].outcome["code"] for trace in listed]
+    assert {(None, None, Code.KEYRING_ABSENT)} == {(t.params, t.result, t.unreadable.code) for t in listed}
+    assert Verdict(6) == own.verify()
+    assert [] == own.unfinished()
+    own.close()
+
+
+def test_a_renewed_key_seals_what_comes_and_the_old_one_opens_what_was(tmp_path):
+    six_entries(tmp_path)
+    own = journal(tmp_path, keys=Keys([NEW_KEY, OLD_KEY]))
+    whole(own, "trace-3")
+
+    assert own.trace("trace-1", ORIGIN).result == own.trace("trace-3", ORIGIN).result == b'{"outcome":"found"}'
+    assert Verdict(9) == own.verify()
+    own.close()
+    own = journal(tmp_path)  # the new key is lost
+    assert b'{"outcome":"found"}' == own.trace("trace-1", ORIGIN).result
+    with pytest.raises(AgentError) as refused:
+        own.trace("trace-3", ORIGIN)
+    assert (Code.JOURNAL_UNAVAILABLE, {"entry": 7}) == (refused.value.code, refused.value.facts)
+    own.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        # damaged, cut, relabelled (sealed bytes that would be read as clear ones), of a key that nobody has
+        "UPDATE entry SET personal = personal || x'00' WHERE seq = 6",
+        "UPDATE entry SET personal = substr(personal, 1, 20) WHERE seq = 6",
+        "UPDATE entry SET personal_scheme = 'none' WHERE seq = 6",
+        "UPDATE entry SET personal_scheme = 'other' WHERE seq = 6",
+        "UPDATE entry SET personal_key = NULL WHERE seq = 6",
+        "UPDATE entry SET personal_key = '0000000000000000' WHERE seq = 6",
+        # written by somebody without our keys, and well sealed for another trace
+        "UPDATE entry SET personal = zeroblob(16) || x'7b7d', personal_scheme = 'none' WHERE seq = 6",
+        "UPDATE entry SET personal = (SELECT personal FROM entry WHERE seq = 3) WHERE seq = 6",
+    ],
+)
+def test_a_part_that_is_not_as_it_was_written_is_said_with_its_entry_and_hides_no_other(tmp_path, change):
+    six_entries(tmp_path)
+    tampered(tmp_path, change)
+    own = journal(tmp_path)
+
+    with pytest.raises(AgentError) as refused:
+        own.trace("trace-2", ORIGIN)
+
+    assert (Code.JOURNAL_UNAVAILABLE, {"entry": 6}) == (refused.value.code, refused.value.facts)
+    assert b'{"outcome":"found"}' == own.trace("trace-1", ORIGIN).result
+    assert [None, b'{"outcome":"found"}'] == [trace.result for trace in own.traces(ORIGIN)]
+    assert REPLY == own.image("trace-2", ORIGIN)
+    own.close()
+
+
+def test_a_part_sealed_for_another_entry_does_not_open_even_with_our_own_signature(tmp_path):
+    six_entries(tmp_path)
+    third, sixth = entries_of(tmp_path)[2::3]
+    moved = replace(sixth, personal=third.personal, personal_sha256=third.personal_sha256)
+    link = link_of(moved)
+    store(tmp_path, replace(moved, link=link, signature=KEY.sign_bytes(signed_bytes(6, link, moved.at))))
+    own = journal(tmp_path)
+
+    with pytest.raises(AgentError) as refused:
+        own.trace("trace-2", ORIGIN)
+
+    assert "entry 6: damaged" == refused.value.detail
+    own.close()
 
 
 def test_erasing_a_personal_part_leaves_nothing_to_guess_it_from(tmp_path):
-    """A digest of a name alone could be found by trying all names: the salt leaves with the part."""
+    """A digest of a name alone could be found by trying all names: the nonce leaves with the part."""
     own = journal(tmp_path)
     whole(own, "trace-1", b"the same")
     whole(own, "trace-2", b"the same")
