@@ -1,7 +1,11 @@
 """The agent's own key: who this installation is, and its word on what it hands over. No I/O of its own.
 
-Receipts and proofs are compact JWS (RFC 7515) with an Ed25519 key (RFC 8037), `kid` the key's thumbprint
-(RFC 7638). Their `typ` differs (RFC 8725 §3.11), so that neither ever passes as the other.
+Receipts, proofs and rotations are compact JWS (RFC 7515) with an Ed25519 key (RFC 8037), `kid` the key's
+thumbprint (RFC 7638). Their `typ` differs (RFC 8725 §3.11), so that none ever passes as another.
+
+A rotation is the old key's statement that the new one follows it. It carries the new key's own word, as an ACME
+key change does (RFC 8555 §7.3.5): nobody gives himself this installation's key as his successor, nor slips a
+key of his own into its past.
 
 The algorithm is named `EdDSA`, as RFC 8037 does and as verifiers of today know it; RFC 9864 renames it
 `Ed25519` and deprecates that name, which is why our registry below knows this one algorithm and no other.
@@ -9,27 +13,47 @@ The algorithm is named `EdDSA`, as RFC 8037 does and as verifiers of today know 
 
 import hashlib
 import json
-from base64 import urlsafe_b64encode
-from collections.abc import Collection, Iterable
-from datetime import datetime
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+    from joserfc.jwk import OKPKey
     from joserfc.jws import JWSRegistry
 
 RECEIPT_TYPE = "insi-receipt+jws"
 PROOF_TYPE = "insi-proof+jws"
+ROTATION_TYPE = "insi-rotation+jws"
+CONFIRMATION_TYPE = "insi-rotation-confirmation+jws"  # the new key's word, inside a rotation
 _ALGORITHM = "EdDSA"
 _MAX_PAYLOAD_BYTES = 4 << 20
+_LATEST = 1 << 36  # seconds; a datetime still holds it
+
+
+@dataclass(frozen=True)
+class Former:
+    """A key that signed for this installation once."""
+
+    public_jwk: dict[str, str]
+    until: datetime  # from then on it signs no more
+    statement: str  # its own: the rotation that ended it
+
+    def verify_bytes(self, data: bytes, signature: bytes) -> bool:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+        return _holds(Ed25519PublicKey.from_public_bytes(_decoded(self.public_jwk["x"])), data, signature)
 
 
 class Identity:
     """An Ed25519 key that signs for this installation. `repr` shows its thumbprint only."""
 
-    def __init__(self, key: "Ed25519PrivateKey") -> None:
-        self._key = key
+    def __init__(self, key: "Ed25519PrivateKey", former: tuple[Former, ...] = ()) -> None:
+        """`former`: the keys before this one, oldest first, as `_former_keys` finds them."""
+        self._key, self.former = key, former
         self._public = key.public_key()
         x = urlsafe_b64encode(self._public.public_bytes_raw()).rstrip(b"=").decode()
         self._jwk = {"crv": "Ed25519", "kty": "OKP", "x": x}
@@ -45,11 +69,12 @@ class Identity:
         return cls(Ed25519PrivateKey.generate())
 
     @classmethod
-    def from_private_bytes(cls, seed: bytes) -> Self:
-        """The key of these 32 bytes. Raises ValueError for any other length."""
+    def from_private_bytes(cls, seed: bytes, statements: Sequence[str] = ()) -> Self:
+        """The key of these 32 bytes, to which these rotations led. Raises ValueError for any that do not."""
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-        return cls(Ed25519PrivateKey.from_private_bytes(seed))
+        key = Ed25519PrivateKey.from_private_bytes(seed)
+        return cls(key, _former_keys(statements, cls(key).public_jwk()))
 
     def private_bytes(self) -> bytes:
         """The 32 bytes to keep as a secret."""
@@ -63,13 +88,17 @@ class Identity:
         return self._key.sign(data)
 
     def verify_bytes(self, data: bytes, signature: bytes) -> bool:
-        from cryptography.exceptions import InvalidSignature
+        return _holds(self._public, data, signature)
 
-        try:
-            self._public.verify(signature, data)
-        except InvalidSignature:
-            return False
-        return True
+    def verify_dated(self, data: bytes, signature: bytes, at: datetime | None) -> bool:
+        """Whether this key signed, or a former one what it says itself (`at`, in `data`) to be older than its end.
+
+        So nothing is added in a former key's name. What this cannot show: a date that is itself a lie, by whoever
+        copied a former key before it was destroyed; a later entry of a later key must stand in his way.
+        """
+        if self.verify_bytes(data, signature):
+            return True
+        return at is not None and any(at < key.until and key.verify_bytes(data, signature) for key in self.former)
 
     def receipt(self, payload: dict[str, Any]) -> str:
         """The payload, signed as a receipt."""
@@ -79,6 +108,13 @@ class Identity:
         """That this installation answered this challenge to this origin, now."""
         claims = {"challenge": challenge, "origin": origin, "instanceId": instance_id, "environment": environment}
         return self._jws(PROOF_TYPE, {**claims, "iat": int(at.timestamp())})
+
+    def rotation(self, to: "Identity", *, instance_id: str, at: datetime) -> str:
+        """That the key `to` follows this one in this installation, from `at` on."""
+        tied = {"instanceId": instance_id, "iat": int(at.timestamp())}
+        confirmation = to._jws(CONFIRMATION_TYPE, {"from": self.thumbprint, **tied})
+        claims = {"from": self.public_jwk(), "to": to.public_jwk(), **tied, "confirmation": confirmation}
+        return self._jws(ROTATION_TYPE, claims)
 
     def __repr__(self) -> str:
         return f"Identity({self.thumbprint})"
@@ -109,30 +145,131 @@ def verify_receipt(
     `accepted_thumbprints` are the installations it enrolled, `public_jwks` their keys: never a key that came
     with the receipt. Raises ValueError saying what does not fit, without quoting the payload.
     """
-    from joserfc import jws
-    from joserfc.errors import JoseError
-    from joserfc.jwk import OKPKey
-
-    keys = [OKPKey.import_key({name: jwk[name] for name in ("kty", "crv", "x")}) for jwk in public_jwks]
-    by_thumbprint = {key.thumbprint(): key for key in keys}
-    try:
-        signed = jws.extract_compact(receipt.encode(), registry=_registry())
-        kid = str(signed.headers().get("kid"))
-        known = kid in accepted_thumbprints and kid in by_thumbprint
-        holds = known and jws.validate_compact(signed, by_thumbprint[kid], registry=_registry())
-        payload = json.loads(signed.payload)
-    except (JoseError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"not a receipt: {type(error).__name__}") from None
-    _require(known, "not an installation that we accept")
-    _require(holds, "the signature does not hold")
-    _require(signed.headers().get("typ") == RECEIPT_TYPE, "not a receipt")
-    trace = payload.get("trace") if isinstance(payload, dict) else None
+    _, payload = _opened(receipt, RECEIPT_TYPE, "a receipt", accepted_thumbprints, public_jwks)
+    trace = payload.get("trace")
     if not isinstance(trace, dict):
         raise ValueError("not a receipt")  # noqa: TRY004  (what is refused is a value, whoever sent it)
     _require(payload.get("challenge") == challenge, "another challenge")
     _require(trace.get("origin") == origin, "another origin")
     _require(trace.get("environment") == environment, "another environment")
-    return dict(payload)
+    return payload
+
+
+def verify_rotation(
+    statement: str,
+    *,
+    accepted_thumbprints: Collection[str],
+    public_jwks: Iterable[dict[str, Any]],
+    instance_id: str,
+) -> dict[str, Any]:
+    """`from`, `to` (both JWK), `instanceId` and `iat` of a rotation, checked as an application's server must.
+
+    `accepted_thumbprints` and `public_jwks` as for a receipt. The server then accepts `to` as well, and of `from`
+    only receipts whose `iat` is not later than the rotation's. Several rotations are checked one after the other.
+    Raises ValueError saying what does not fit.
+    """
+    signer, claims = _opened(statement, ROTATION_TYPE, "a rotation", accepted_thumbprints, public_jwks)
+    former, follower = (_public(claims.get(name)).thumbprint() for name in ("from", "to"))
+    _require(signer == former, "not the former key's own statement")
+    _require([claims[name].get("kid") for name in ("from", "to")] == [former, follower], "not the key it is called")
+    confirmation = claims.pop("confirmation", None)
+    _, confirmed = _opened(confirmation, CONFIRMATION_TYPE, "a confirmation", {follower}, [claims["to"]])
+    _require(confirmed == {"from": former, **_tie(claims)}, "the new key confirmed something else")
+    _require(claims["instanceId"] == instance_id, "another installation")
+    return claims
+
+
+def _former_keys(statements: Sequence[str], present: dict[str, str]) -> tuple[Former, ...]:
+    """The keys before `present`, oldest first, if these rotations are the way to it. Raises ValueError.
+
+    Backwards from the present key: each rotation names the key before, and both of its keys signed it.
+    """
+    former: list[Former] = []
+    follower = present["kid"]
+    for statement in reversed(statements):
+        said = _unchecked(statement)
+        key = _public(said.get("from")).thumbprint()
+        claims = verify_rotation(
+            statement,
+            accepted_thumbprints={key},
+            public_jwks=[said["from"]],
+            instance_id=said.get("instanceId", ""),
+        )
+        _require(_public(claims["to"]).thumbprint() == follower, "a rotation to another key")
+        until = datetime.fromtimestamp(claims["iat"] + 1, UTC)  # the second in which it ended is still its own
+        former.insert(0, Former(claims["from"], until, statement))
+        follower = key
+    return tuple(former)
+
+
+def _tie(claims: dict[str, Any]) -> dict[str, Any]:
+    """What both keys of a rotation say. Raises ValueError."""
+    instance_id, at = claims.get("instanceId"), claims.get("iat")
+    _require(isinstance(instance_id, str) and type(at) is int and 0 <= at < _LATEST, "not a rotation")
+    return {"instanceId": instance_id, "iat": at}
+
+
+def _opened(
+    text: Any,
+    kind: str,
+    what: str,
+    accepted_thumbprints: Collection[str],
+    public_jwks: Iterable[dict[str, Any]],
+) -> tuple[str, dict[str, Any]]:
+    """Whose it is, and the payload of a JWS of this kind by an accepted one of these keys. Raises ValueError."""
+    from joserfc import jws
+    from joserfc.errors import JoseError
+
+    by_thumbprint = {key.thumbprint(): key for key in map(_public, public_jwks)}
+    try:
+        signed = jws.extract_compact(text.encode(), registry=_registry())
+        kid = str(signed.headers().get("kid"))
+        known = kid in accepted_thumbprints and kid in by_thumbprint
+        holds = known and jws.validate_compact(signed, by_thumbprint[kid], registry=_registry())
+        payload = json.loads(signed.payload)
+    except (JoseError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"not {what}: {type(error).__name__}") from None
+    _require(known, "not an installation that we accept")
+    _require(holds, "the signature does not hold")
+    _require(signed.headers().get("typ") == kind and isinstance(payload, dict), f"not {what}")
+    return kid, dict(payload)
+
+
+def _unchecked(statement: str) -> dict[str, Any]:
+    """The payload of a JWS, not to be believed yet. Raises ValueError."""
+    try:
+        payload = json.loads(_decoded(statement.split(".")[1]))
+    except (ValueError, IndexError, RecursionError):
+        payload = None
+    if not isinstance(payload, dict):
+        raise ValueError("not a rotation")  # noqa: TRY004  (what is refused is a value, whoever wrote it)
+    return payload
+
+
+def _public(jwk: Any) -> "OKPKey":
+    """The Ed25519 key of a JWK. Raises ValueError."""
+    from joserfc.errors import JoseError
+    from joserfc.jwk import OKPKey
+
+    try:
+        return OKPKey.import_key({name: jwk[name] for name in ("kty", "crv", "x")})
+    except (JoseError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"not a key: {type(error).__name__}") from None
+
+
+def _holds(key: "Ed25519PublicKey", data: bytes, signature: bytes) -> bool:
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        key.verify(signature, data)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _decoded(text: str) -> bytes:
+    """Base64url without padding. Raises ValueError."""
+    return urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def _require(holds: bool, otherwise: str) -> None:

@@ -7,11 +7,14 @@ import base64
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
+from secrets import token_bytes
 from typing import TYPE_CHECKING, Protocol
 
 from agent.errors import AgentError, Code
 from agent.identity import Identity
+from agent.journal.sealing import KEY_BYTES, Keys
 from agent.places import private_folder, write_private
 
 if TYPE_CHECKING:
@@ -29,18 +32,89 @@ class Secrets(Protocol):
         """Keep the secret. Raises keyring.absent; then nothing is stored."""
         ...
 
+    def forget(self, name: str) -> None:
+        """Remove the secret, if there is one. Raises keyring.absent."""
+        ...
 
-def load_identity(secrets: Secrets) -> Identity:
-    """This installation's key, made at its first use. Raises keyring.absent."""
-    kept = secrets.get(_IDENTITY)
-    if kept is None:
+
+def load_identity(secrets: Secrets, folder: Path) -> Identity:
+    """This installation's key, made at its first use; `folder` is where `identity-rotations` is.
+
+    A rotation that was cut short once its statement was written is brought to its end.
+    Raises keyring.absent, identity.damaged: never replaced in silence, because servers have enrolled this key.
+    """
+    statements, kept = _statements(folder), secrets.get(_IDENTITY)
+    if kept is None and not statements:
         identity = Identity.create()
         secrets.set(_IDENTITY, identity.private_bytes())
         return identity
     try:
-        return Identity.from_private_bytes(kept)
-    except ValueError:  # never replaced in silence: servers have enrolled this key
-        raise AgentError(Code.KEYRING_ABSENT, "the kept identity is unreadable") from None
+        seed, was_cut_short = _key_after(len(statements), kept or b"")
+        identity = Identity.from_private_bytes(seed, statements)
+    except ValueError as error:
+        raise AgentError(Code.IDENTITY_DAMAGED, str(error)) from None
+    if was_cut_short:
+        secrets.set(_IDENTITY, _kept(seed, len(statements)))
+    return identity
+
+
+def rotate_identity(secrets: Secrets, folder: Path, *, instance_id: str, at: datetime) -> Identity:
+    """Put a new key in this installation's place and destroy the old one, which says so before.
+
+    A kill at any instant leaves the old identity, or the new one for `load_identity` to finish: the new key is kept
+    beside the old one before the statement names it, and the old one goes once the statement is written.
+    Raises keyring.absent, identity.damaged, config.invalid.
+    """
+    present, new = load_identity(secrets, folder), Identity.create()
+    statements = [former.statement for former in present.former]
+    secrets.set(_IDENTITY, _kept(present.private_bytes(), len(statements), new.private_bytes()))
+    statements.append(present.rotation(new, instance_id=instance_id, at=at))
+    private_folder(folder)
+    write_private(folder / _ROTATIONS, "".join(f"{statement}\n" for statement in statements).encode())
+    return load_identity(secrets, folder)
+
+
+def _statements(folder: Path) -> list[str]:
+    """The rotations up to now, oldest first: one JWS a line, nothing secret."""
+    try:
+        return (folder / _ROTATIONS).read_text(encoding="ascii").splitlines()
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise AgentError(Code.IDENTITY_DAMAGED, f"{_ROTATIONS}: {type(error).__name__}") from None
+
+
+def _kept(seed: bytes, rotations: int, following: bytes = b"") -> bytes:
+    """The secret: the key and, once there was a rotation, how many led to it, so that a lost statement is missed."""
+    return seed + rotations.to_bytes(_COUNT_BYTES) + following
+
+
+def _key_after(rotations: int, kept: bytes) -> tuple[bytes, bool]:
+    """The key to which so many rotations led, and whether it still stands behind the one before. Raises ValueError."""
+    if len(kept) not in (_SEED_BYTES, _SEED_BYTES + _COUNT_BYTES, 2 * _SEED_BYTES + _COUNT_BYTES):
+        raise ValueError("the kept identity is unreadable")
+    seed, rest = kept[:_SEED_BYTES], kept[_SEED_BYTES:]
+    counted, following = int.from_bytes(rest[:_COUNT_BYTES]), rest[_COUNT_BYTES:]
+    if following and counted == rotations - 1:
+        return following, True
+    if counted != rotations:
+        raise ValueError(f"{counted} rotations, {rotations} statements")
+    return seed, False
+
+
+def load_journal_keys(secrets: Secrets) -> Keys:
+    """The keys of the journal's personal parts, one made at the first use. Raises keyring.absent.
+
+    Kept one after the other, the newest first: who renews the key puts one before the others.
+    """
+    kept = secrets.get(_JOURNAL_KEY)
+    if kept is None:
+        kept = token_bytes(KEY_BYTES)
+        secrets.set(_JOURNAL_KEY, kept)
+    try:
+        return Keys(kept[at : at + KEY_BYTES] for at in range(0, len(kept), KEY_BYTES))
+    except ValueError:  # never replaced in silence: it opens what the journal holds
+        raise AgentError(Code.KEYRING_ABSENT, "the kept journal key is unreadable") from None
 
 
 class KeyringSecrets:
@@ -60,6 +134,11 @@ class KeyringSecrets:
         with _door():
             _backend().set_password(_SERVICE, name, base64.b64encode(value).decode())
 
+    def forget(self, name: str) -> None:
+        with _door():
+            if _backend().get_password(_SERVICE, name) is not None:
+                _backend().delete_password(_SERVICE, name)
+
 
 class FileSecrets:
     """Files that only this user reads, in plain text: for the simulator's worthless keys alone."""
@@ -75,6 +154,9 @@ class FileSecrets:
         private_folder(self._folder)
         write_private(self._file(name), value)
 
+    def forget(self, name: str) -> None:
+        self._file(name).unlink(missing_ok=True)
+
     def _file(self, name: str) -> Path:
         if not re.fullmatch(r"[a-z0-9-]{1,64}", name):
             raise ValueError("a secret's name is a file's name")
@@ -83,6 +165,9 @@ class FileSecrets:
 
 _SERVICE = "insi-agent"
 _IDENTITY = "identity"
+_ROTATIONS = "identity-rotations"
+_SEED_BYTES, _COUNT_BYTES = 32, 4
+_JOURNAL_KEY = "journal-key"
 _KEYRINGS = frozenset(
     {
         "keyring.backends.SecretService",

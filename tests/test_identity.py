@@ -4,7 +4,7 @@ import base64
 import json
 import pickle
 import warnings
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joserfc.jwk import OKPKey
 
-from agent.identity import PROOF_TYPE, RECEIPT_TYPE, Identity, verify_receipt
+from agent.identity import PROOF_TYPE, RECEIPT_TYPE, ROTATION_TYPE, Identity, verify_receipt, verify_rotation
 
 ORIGIN = "https://dossier.example"
 CHALLENGE = "c" * 43
@@ -182,3 +182,131 @@ def test_the_private_key_comes_back_and_never_prints():
         pickle.dumps(KEY)
     with pytest.raises(ValueError, match="32"):
         Identity.from_private_bytes(b"short")
+
+
+# ---------------------------------------------------------------- rotation
+
+
+INSTANCE = "00000000-0000-4000-8000-000000000001"
+AT = datetime(2025, 3, 4, 5, 6, 7, 890_000, UTC)
+NEW = Identity.from_private_bytes(bytes(range(1, 33)))
+LATER = Identity.from_private_bytes(bytes(range(2, 34)))
+
+
+def rotation(old: Identity = KEY, new: Identity = NEW, **other) -> str:
+    return old.rotation(new, **({"instance_id": INSTANCE, "at": AT} | other))
+
+
+def enrolled(statement: str, **other) -> dict:
+    """The rotation as a server that knows KEY checks it."""
+    asked = {"accepted_thumbprints": {KEY.thumbprint}, "public_jwks": [KEY.public_jwk()], "instance_id": INSTANCE}
+    return verify_rotation(statement, **(asked | other))
+
+
+def test_a_rotation_says_which_key_follows_in_which_installation_and_when():
+    statement = rotation()
+
+    header, *_ = parts(statement)
+    assert {"alg": "EdDSA", "kid": KEY.thumbprint, "typ": ROTATION_TYPE} == header
+    assert {
+        "from": KEY.public_jwk(),
+        "to": NEW.public_jwk(),
+        "instanceId": INSTANCE,
+        "iat": 1741064767,
+    } == enrolled(statement)
+
+
+def test_receipts_of_every_key_hold_for_a_server_that_followed_the_rotations():
+    keys = [KEY.public_jwk()]
+    for statement in (rotation(), rotation(NEW, LATER)):
+        accepted = {key["kid"] for key in keys}
+        keys.append(enrolled(statement, accepted_thumbprints=accepted, public_jwks=keys)["to"])
+
+    for key in (KEY, NEW, LATER):
+        accepted = {"accepted_thumbprints": {known["kid"] for known in keys}, "public_jwks": keys}
+        assert PAYLOAD == checked(key.receipt(PAYLOAD), **accepted)
+
+
+@pytest.mark.parametrize(
+    ("statement", "other", "why"),
+    [
+        (rotation(), {"accepted_thumbprints": {NEW.thumbprint}}, "not an installation"),
+        (rotation(), {"public_jwks": [NEW.public_jwk()]}, "not an installation"),
+        (rotation(), {"instance_id": INSTANCE[:-1] + "2"}, "another installation"),
+        (rotation(NEW, LATER), {}, "not an installation"),
+        (KEY.receipt(PAYLOAD), {}, "not a rotation"),
+        (rotation()[:-4] + "AAAA", {}, "signature"),
+    ],
+)
+def test_a_rotation_of_something_else_is_refused(statement, other, why):
+    with pytest.raises(ValueError, match=why):
+        enrolled(statement, **other)
+
+
+def test_a_rotation_never_passes_as_a_receipt_nor_its_inner_part_as_a_rotation():
+    confirmation = parts(rotation(NEW, KEY))[1]["confirmation"]  # by KEY
+
+    with pytest.raises(ValueError, match="not a receipt"):
+        checked(rotation())
+    with pytest.raises(ValueError, match="not a rotation"):
+        enrolled(confirmation)
+
+
+CONFIRMATION = parts(rotation())[1]["confirmation"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"confirmation": None},
+        {"confirmation": parts(rotation(KEY, LATER))[1]["confirmation"]},
+        {"confirmation": parts(rotation(LATER, NEW))[1]["confirmation"]},
+        {"to": LATER.public_jwk()},
+        {"from": LATER.public_jwk()},
+        {"to": NEW.public_jwk() | {"kid": LATER.thumbprint}},
+        {"from": KEY.public_jwk() | {"kid": LATER.thumbprint}},
+        {"iat": 1741064768},
+        {"iat": 1741064767.0},
+        {"iat": -1},
+        {"iat": 1 << 80},
+        {"instanceId": "other"},
+    ],
+)
+def test_the_old_key_alone_names_nobody_who_did_not_agree_to_the_same(changed):
+    """Or a thief of the old key would take another installation's key for his successor's."""
+    _, claims, *_ = parts(rotation())
+
+    with pytest.raises(ValueError, match=r"not|confirmed"):
+        enrolled(KEY._jws(ROTATION_TYPE, claims | changed))
+
+
+@given(JSON, st.sampled_from(["from", "to", "instanceId", "iat", "confirmation"]))
+def test_any_claim_of_a_rotation_is_refused_and_never_more_than_that(value, name):
+    _, claims, *_ = parts(rotation())
+    with pytest.raises(ValueError, match=r"not|another|confirmed"):
+        enrolled(KEY._jws(ROTATION_TYPE, claims | {name: value}))
+    with pytest.raises(ValueError, match=r"not|another|confirmed"):
+        Identity.from_private_bytes(NEW.private_bytes(), [KEY._jws(ROTATION_TYPE, claims | {name: value})])
+
+
+@given(st.one_of(st.text(), st.from_regex(r"[A-Za-z0-9_-]{0,40}\.[A-Za-z0-9_-]{0,40}\.[A-Za-z0-9_-]{0,40}")))
+def test_anything_that_is_no_rotation_is_refused_and_never_more_than_that(text):
+    with pytest.raises(ValueError, match="not"):
+        enrolled(text)
+    with pytest.raises(ValueError, match="not"):
+        Identity.from_private_bytes(NEW.private_bytes(), [text])
+
+
+def test_what_a_former_key_signed_holds_until_the_second_of_its_end_and_not_after():
+    present = Identity.from_private_bytes(LATER.private_bytes(), [rotation(), rotation(NEW, LATER)])
+    by = {key: key.sign_bytes(b"data") for key in (KEY, NEW, LATER)}
+
+    assert [KEY.public_jwk(), NEW.public_jwk()] == [former.public_jwk for former in present.former]
+    for key in (KEY, NEW):
+        assert present.verify_dated(b"data", by[key], AT)
+        assert not present.verify_dated(b"data", by[key], AT + timedelta(seconds=1))
+        assert not present.verify_dated(b"data", by[key], None)
+        assert not present.verify_dated(b"other", by[key], AT)
+        assert not present.verify_bytes(b"data", by[key])
+    assert present.verify_dated(b"data", by[LATER], None)
+    assert not present.verify_dated(b"data", Identity.create().sign_bytes(b"data"), AT)

@@ -1,25 +1,34 @@
 """Secrets on the system's own keyring, and nowhere else."""
 
+import base64
+import itertools
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from agent.errors import AgentError, Code
-from agent.identity import Identity
-from agent.secrets import FileSecrets, load_identity
+from agent.identity import Identity, verify_rotation
+from agent.journal.sealing import key_id
+from agent.secrets import FileSecrets, load_identity, load_journal_keys, rotate_identity
 
 ROOT = Path(__file__).parents[1]
 
 # Each step of a child: what it printed is what came of it.
 USE = """
 import json, sys
+from datetime import UTC, datetime
+from pathlib import Path
 from agent.errors import AgentError
-from agent.secrets import KeyringSecrets, load_identity
+from agent.secrets import FileSecrets, KeyringSecrets, load_identity, rotate_identity
+folder = Path.home() / "installation"
 said = []
 for step in sys.argv[1:]:
     secrets = KeyringSecrets()
@@ -31,7 +40,13 @@ for step in sys.argv[1:]:
             kept = secrets.get("a-name")
             said.append(None if kept is None else kept.hex())
         elif step == "identity":
-            said.append(load_identity(secrets).thumbprint)
+            said.append(load_identity(secrets, folder).thumbprint)
+        elif step == "simulated":
+            said.append(load_identity(FileSecrets(folder / "simulator"), folder / "simulator").thumbprint)
+        elif step == "rotate":
+            said.append(rotate_identity(secrets, folder, instance_id="0", at=datetime.now(UTC)).thumbprint)
+        elif step == "former":
+            said += [key.public_jwk["kid"] for key in load_identity(secrets, folder).former]
     except AgentError as error:
         said.append(str(error.code))
 print(json.dumps(said))
@@ -83,6 +98,24 @@ def test_the_identity_made_in_one_session_is_found_in_the_next(tmp_path):
 
     assert first == second
     assert 43 == len(first or "")
+
+
+def test_each_user_of_the_system_and_the_simulator_has_a_key_of_its_own(tmp_path):
+    homes = [tmp_path / "first", tmp_path / "second"]
+    for home in homes:
+        home.mkdir()
+
+    keys = [key for home in homes for key in in_a_session(home, "identity", "simulated")]
+
+    assert 4 == len(set(keys))
+
+
+def test_a_rotation_in_the_keyring_leaves_one_key_and_names_the_one_before(tmp_path):
+    before, rotated = in_a_session(tmp_path, "identity", "rotate")
+    after, *former = in_a_session(tmp_path, "identity", "former")
+
+    assert rotated == after != before
+    assert [before] == former
 
 
 def test_a_locked_keyring_that_cannot_ask_is_absent(tmp_path):
@@ -147,10 +180,25 @@ def test_a_secret_s_name_never_leaves_its_folder(tmp_path, name):
         FileSecrets(tmp_path).set(name, b"")
 
 
-def test_an_identity_is_made_once(tmp_path):
-    first = load_identity(FileSecrets(tmp_path))
+# ---------------------------------------------------------------- the identity and its rotations
 
-    assert first.thumbprint == load_identity(FileSecrets(tmp_path)).thumbprint
+INSTANCE = "00000000-0000-4000-8000-000000000001"
+
+
+def rotated(folder: Path, times: int = 1) -> Identity:
+    for _ in range(times):
+        identity = rotate_identity(FileSecrets(folder), folder, instance_id=INSTANCE, at=datetime.now(UTC))
+    return identity
+
+
+def loaded(folder: Path) -> Identity:
+    return load_identity(FileSecrets(folder), folder)
+
+
+def test_an_identity_is_made_once(tmp_path):
+    first = loaded(tmp_path)
+
+    assert first.thumbprint == loaded(tmp_path).thumbprint
     assert first.thumbprint != Identity.create().thumbprint
 
 
@@ -160,7 +208,183 @@ def test_an_unreadable_identity_is_said_and_never_replaced(tmp_path):
     secrets.set("identity", b"half")
 
     with pytest.raises(AgentError) as refused:
-        load_identity(secrets)
+        loaded(tmp_path)
+
+    assert Code.IDENTITY_DAMAGED == refused.value.code
+    assert b"half" == secrets.get("identity")
+
+
+def test_several_rotations_make_a_chain_from_the_first_key_to_the_present_one(tmp_path):
+    first = loaded(tmp_path)
+    last = rotated(tmp_path, times=3)
+
+    found = loaded(tmp_path)
+    assert last.thumbprint == found.thumbprint
+    assert first.thumbprint == found.former[0].public_jwk["kid"]
+    accepted = [first.public_jwk()]
+    for former in found.former:
+        checked = verify_rotation(
+            former.statement,
+            accepted_thumbprints={key["kid"] for key in accepted},
+            public_jwks=accepted,
+            instance_id=INSTANCE,
+        )
+        accepted.append(checked["to"])
+    assert 4 == len({key["kid"] for key in accepted})
+    assert found.public_jwk() == accepted[-1]
+
+
+def test_after_a_rotation_the_old_private_key_is_nowhere(tmp_path):
+    old = loaded(tmp_path)
+    rotated(tmp_path)
+
+    everything = b"".join(file.read_bytes() for file in tmp_path.rglob("*"))
+    assert old.private_bytes() not in everything
+    assert loaded(tmp_path).private_bytes() in everything
+
+
+def lose(file: Path) -> None:
+    file.unlink()
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def shorten(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-40])
+
+
+def drop_first(file: Path) -> None:
+    file.write_bytes(file.read_bytes().partition(b"\n")[2])
+
+
+def drop_last(file: Path) -> None:
+    file.write_bytes(file.read_bytes().partition(b"\n")[0] + b"\n")
+
+
+def swap(file: Path) -> None:
+    file.write_bytes(b"".join(reversed(file.read_bytes().splitlines(keepends=True))))
+
+
+def change_a_letter(file: Path) -> None:
+    text = file.read_bytes()
+    file.write_bytes(text[:300] + (b"A" if text[300:301] != b"A" else b"B") + text[301:])
+
+
+def scramble(file: Path) -> None:
+    file.write_bytes("é".encode() * 9)
+
+
+def become_a_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+DAMAGES = [lose, empty, shorten, drop_first, drop_last, swap, change_a_letter, scramble, become_a_folder]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_history_of_keys_is_said_and_nothing_is_replaced(tmp_path, damage: Callable[[Path], None]):
+    rotated(tmp_path, times=2)
+    kept = FileSecrets(tmp_path).get("identity")
+    damage(tmp_path / "identity-rotations")
+
+    for act in (loaded, rotated):
+        with pytest.raises(AgentError) as refused:
+            act(tmp_path)
+        assert Code.IDENTITY_DAMAGED == refused.value.code
+    assert kept == FileSecrets(tmp_path).get("identity")
+
+
+def test_a_key_that_is_gone_while_its_history_is_there_is_said(tmp_path):
+    rotated(tmp_path)
+    FileSecrets(tmp_path).forget("identity")
+
+    with pytest.raises(AgentError) as refused:
+        loaded(tmp_path)
+
+    assert Code.IDENTITY_DAMAGED == refused.value.code
+
+
+def test_a_key_slipped_into_the_past_is_damage(tmp_path):
+    """Whoever writes files and has no key of ours cannot make his own a former key: the journal would believe it."""
+    present = loaded(tmp_path)
+    forger = Identity.create()
+    forged = forger.rotation(present, instance_id=INSTANCE, at=datetime.now(UTC))
+    _, claims, _ = forged.split(".")
+    own = json.loads(base64.urlsafe_b64decode(claims + "=="))
+    own["confirmation"] = forger.rotation(forger, instance_id=INSTANCE, at=datetime.now(UTC))
+    forged_alone = forger._jws("insi-rotation+jws", own)
+    FileSecrets(tmp_path).set("identity", present.private_bytes() + (1).to_bytes(4))
+    (tmp_path / "identity-rotations").write_text(f"{forged_alone}\n")
+
+    with pytest.raises(AgentError) as refused:
+        loaded(tmp_path)
+
+    assert Code.IDENTITY_DAMAGED == refused.value.code
+
+
+# A child that rotates, and is killed as it touches a file of the installation for the n-th time.
+ROTATE = """
+import os, signal, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from agent.secrets import FileSecrets, rotate_identity
+folder, left = Path(sys.argv[1]), int(sys.argv[2])
+def watch(event, arguments):
+    global left
+    if event in ("open", "os.rename", "os.remove") and str(arguments[0]).startswith(str(folder)):
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(watch)
+rotate_identity(FileSecrets(folder), folder, instance_id="0", at=datetime.now(UTC))
+"""
+
+
+def test_kill_9_at_any_step_of_a_rotation_leaves_an_identity_and_a_chain_that_ends_at_it(tmp_path):
+    first = loaded(tmp_path)
+    last, rotations = first.thumbprint, 0
+    for step in itertools.count(1):
+        ended = subprocess.run([sys.executable, "-c", ROTATE, str(tmp_path), str(step)], cwd=ROOT, check=False)
+        found = loaded(tmp_path)
+        assert [*(former.public_jwk["kid"] for former in found.former), found.thumbprint][rotations] == last
+        assert len(found.former) in (rotations, rotations + 1)
+        assert found.thumbprint == loaded(tmp_path).thumbprint
+        last, rotations = found.thumbprint, len(found.former)
+        if ended.returncode == 0:
+            break
+        assert -signal.SIGKILL == ended.returncode
+
+    assert step > 10  # it was killed that often before it came to its end
+    assert rotations >= 2
+    assert first.thumbprint == found.former[0].public_jwk["kid"]
+
+
+# ---------------------------------------------------------------- the journal's keys
+
+
+def test_a_journal_key_is_made_once_and_an_older_one_is_kept_behind_the_newest(tmp_path):
+    secrets = FileSecrets(tmp_path)
+    first = load_journal_keys(secrets)
+    kept = secrets.get("journal-key") or b""
+    assert first.id == load_journal_keys(secrets).id == key_id(kept)
+
+    secrets.set("journal-key", bytes(32) + kept)
+
+    renewed = load_journal_keys(secrets)
+    assert key_id(bytes(32)) == renewed.id
+    assert b"part" == renewed.open(first.seal(b"part", b""), first.id, b"")
+
+
+def test_an_unreadable_journal_key_is_said_and_never_replaced(tmp_path):
+    """It opens what the journal holds."""
+    secrets = FileSecrets(tmp_path)
+    secrets.set("journal-key", b"half")
+
+    with pytest.raises(AgentError) as refused:
+        load_journal_keys(secrets)
 
     assert Code.KEYRING_ABSENT == refused.value.code
-    assert b"half" == secrets.get("identity")
+    assert b"half" == secrets.get("journal-key")
