@@ -30,7 +30,7 @@ EDGES = {
     "jeepney": {"screen.py"},
     "keyring": {"secrets.py"},
     "sqlite3": {"journal/store.py"},
-    "psutil": {"readers/rivals.py"},
+    "psutil": {"readers/rivals.py", "peers.py"},
     "joserfc": {"identity.py"},
     "subprocess": {"child.py"},
     "pickle": set(),

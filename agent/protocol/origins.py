@@ -17,6 +17,11 @@ NATIVE = "native"  # the origin under which a local program with the token is kn
 DISCOVERY_PATH = "/.well-known/insi-agent"
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+", re.ASCII)
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+# as a browser writes an https origin: lower case, no trailing dot, the default port left out
+_ASKABLE = re.compile(
+    rf"https://(?=[^:]{{1,253}}(?::|$)){_LABEL}(?:\.{_LABEL})*(?::(?!443$)[1-9][0-9]{{0,4}})?", re.ASCII
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,7 @@ class Caller:
 
     origin: str
     rights: frozenset[Right]
+    pending: bool = False  # the person has not answered yet whether it may talk to us
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,11 @@ class Request:
     authorizations: Sequence[str]
     subprotocols: Sequence[str]
 
+    @property
+    def malformed(self) -> bool:
+        """A header that decides is there twice, or no Host."""
+        return len(self.hosts) != 1 or len(self.origins) > 1 or len(self.authorizations) > 1
+
 
 @dataclass(frozen=True)
 class Doorkeeper:
@@ -52,6 +63,8 @@ class Doorkeeper:
     allowed: Mapping[str, frozenset[Right]]  # exact origin → rights
     token: str  # of native clients
     disabled: bool = False
+    asks: bool = False  # an origin of no list may wait for the person's answer
+    turned_away: frozenset[str] = frozenset()  # the person blocked them, or does not want to be asked now
 
     def conversation(self, request: Request, port: int) -> Caller | Refusal:
         """Who asks for a WebSocket, or the status to refuse with."""
@@ -60,8 +73,6 @@ class Doorkeeper:
             return refused
         if request.path != "/":
             return Refusal(HTTPStatus.NOT_FOUND)
-        if len(request.origins) > 1 or len(request.authorizations) > 1:
-            return Refusal(HTTPStatus.BAD_REQUEST)
         caller = self._caller(request)
         if caller is None:
             return Refusal(HTTPStatus.FORBIDDEN)
@@ -74,8 +85,6 @@ class Doorkeeper:
         refused = self._misdirected(request, port)
         if refused:
             return refused
-        if len(request.origins) > 1:
-            return Refusal(HTTPStatus.BAD_REQUEST)
         if request.origins and self.rights_of(request.origins[0]) is not None:
             return request.origins[0]
         return None
@@ -84,8 +93,12 @@ class Doorkeeper:
         """The rights of an exact origin; None when it is not allowed."""
         return self.allowed.get(origin) if _ORIGIN.fullmatch(origin) else None
 
+    def may_wait(self, origin: str) -> bool:
+        """Whether the person may be asked for this origin."""
+        return self.asks and origin not in self.turned_away and _ASKABLE.fullmatch(origin) is not None
+
     def _misdirected(self, request: Request, port: int) -> Refusal | None:
-        if len(request.hosts) != 1:
+        if request.malformed:
             return Refusal(HTTPStatus.BAD_REQUEST)
         if request.hosts[0].lower() not in {f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}"}:
             return Refusal(HTTPStatus.MISDIRECTED_REQUEST)
@@ -95,8 +108,11 @@ class Doorkeeper:
 
     def _caller(self, request: Request) -> Caller | None:
         if request.origins:  # a token beside an Origin is ignored
-            rights = self.rights_of(request.origins[0])
-            return None if rights is None else Caller(request.origins[0], rights)
+            origin = request.origins[0]
+            rights = self.rights_of(origin)
+            if rights is not None:
+                return Caller(origin, rights)
+            return Caller(origin, frozenset(), pending=True) if self.may_wait(origin) else None
         expected = f"Bearer {self.token}"
         if request.authorizations and hmac.compare_digest(request.authorizations[0].encode(), expected.encode()):
             return Caller(NATIVE, frozenset(Right))

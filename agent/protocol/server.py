@@ -1,7 +1,8 @@
 """The localhost door: sockets, HTTP refusals, discovery, frames. ★ websockets
 
-Plain ws on 127.0.0.1 and ::1, nothing else. Who may enter is decided by `origins.py`, what is said
-by `session.py`, what is done by the workflows it is given.
+ws, and wss where it is asked for, on 127.0.0.1 and ::1, nothing else. How long and how many may be silent is
+decided by `lobby.py`, which accounts by `peers.py`, who may enter by `origins.py`, what is said by `session.py`,
+what is done by the workflows it is given.
 """
 
 import asyncio
@@ -10,9 +11,11 @@ import errno
 import json
 import logging
 import socket
+import ssl
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -24,10 +27,15 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request as HttpRequest
 from websockets.http11 import Response
 from websockets.protocol import State
-from websockets.typing import Subprotocol
+from websockets.server import ServerProtocol
+from websockets.typing import StatusLike, Subprotocol
 
+from agent import peers as peers_of_this_system
+from agent.config import Door, LocalProxy
 from agent.errors import AgentError, Code
-from agent.model import Value
+from agent.model import Right, Value
+from agent.peers import Link
+from agent.protocol.lobby import SILENT_S, Lobby, link_of
 from agent.protocol.messages import SUBPROTOCOL, OperationCancelParams, OperationCancelResult, ProgressParams
 from agent.protocol.methods import FROM_MEMORY
 from agent.protocol.origins import DISCOVERY_PATH, NATIVE, Caller, Doorkeeper, Refusal, Request
@@ -45,11 +53,12 @@ from agent.protocol.session import (
 log = logging.getLogger(__name__)
 
 MAX_FRAME_BYTES = 256 * 1024
-SILENT_S = 120  # the browser's own permission question may be on screen
+MAX_REQUEST_BYTES = 64 * 1024  # a browser's is under 1 KiB; the library alone would keep 1 MiB of each
 PING_S = 20
 AT_ONCE = 16 * 1024  # characters; half of what the socket takes without waiting
 BACKLOG = 1 << 20  # characters; a page that reads nothing is closed once this much waits for it
 CLOSE_PATIENCE_S = 2
+SAY_AGAIN_S = 60
 
 _SECURITY = {
     "Cache-Control": "no-store",
@@ -73,7 +82,7 @@ class Conversation:
     that stops reading holds up nobody else.
     """
 
-    def __init__(self, session: Session, connection: ServerConnection) -> None:
+    def __init__(self, session: Session, connection: "_Connection") -> None:
         self.session = session
         self.watching = False
         self._connection = connection
@@ -90,6 +99,14 @@ class Conversation:
         """Push a notification; silently nothing when the socket has gone."""
         if self.session.greeted:
             await self.send(Session.notify(method, params))
+
+    def admit(self, rights: frozenset[Right]) -> None:
+        """The person has consented: who waited may use these rights from now on."""
+        self.session.caller = self._connection.caller = Caller(self.caller.origin, rights)
+
+    async def closed(self) -> None:
+        """Return when the socket is gone, however it went."""
+        await self._connection.wait_closed()
 
     async def revoke(self, denial: Value) -> None:
         """Take every right at once, end what runs, say so, close with 4001."""
@@ -141,17 +158,115 @@ class Conversation:
 
 
 class _Connection(ServerConnection):
-    """A connection whose transport is known from its first byte on: silent ones must end with us too."""
+    """A connection that is known, and can be broken off, from the moment it is accepted on: before TLS too.
 
-    transports: set[asyncio.BaseTransport]
+    asyncio's own TLS listener would show it only once its TLS handshake is complete.
+    """
+
+    def __init__(
+        self, protocol: ServerProtocol, server: WebSocketServer, *, house: "Server", at: "_Listening", **options: Any
+    ) -> None:
+        super().__init__(protocol, server, **options)
+        # what the library would say itself quotes the request, and lacks our headers
+        protocol.reject = _rejected  # type: ignore[method-assign]
+        self.caller: Caller | None = None  # once it was let in
+        self.at = at
+        self.wire: asyncio.Transport  # of the TCP connection
+        self._house = house
+        self._heard: int | None = 0  # bytes of the handshake, None once it is complete
+        self._ready = False  # TLS, where there is any, is established
+        self._early: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.wire = transport
+        self._house.accepted(self)
+        if self.at.context is None:
+            self._ready = True
+            super().connection_made(transport)
+        else:
+            self._securing = asyncio.create_task(self._secure(self.at.context), name="tls")
+
+    async def _secure(self, context: ssl.SSLContext) -> None:
+        """TLS on top of the TCP connection. A browser may ask its person before or after it: it may take as long."""
+        try:
+            transport = await asyncio.get_running_loop().start_tls(
+                self.wire,
+                self,
+                context,
+                server_side=True,
+                ssl_handshake_timeout=self._house.lobby.silent_s,
+                ssl_shutdown_timeout=CLOSE_PATIENCE_S,
+            )
+        except OSError:  # no TLS, another version, a certificate that is not trusted
+            transport = None
+        if transport is None or transport.is_closing():  # asyncio tells us of no end before TLS is established
+            self.wire.abort()
+            self._house.gone(self)
+            return
+        self._ready = True
         super().connection_made(transport)
-        self.transports.add(transport)
+        for data in self._early:
+            self.data_received(data)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._ready:
+            self._early.append(data)  # came in one breath with the end of the TLS handshake
+            return
+        if self._heard is not None:
+            if not self._heard:
+                self._house.lobby.spoke(self.wire)
+            self._heard += len(data)
+            if self._heard > MAX_REQUEST_BYTES:
+                self.wire.abort()
+                return
+        super().data_received(data)
+
+    def entered(self) -> None:
+        """The handshake is complete."""
+        self._heard = None
+        self._house.lobby.leave(self.wire)
+
+    def eof_received(self) -> None:
+        if self._ready:
+            super().eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.transports.discard(self.transport)
-        super().connection_lost(exc)
+        self._house.gone(self)
+        if self._ready:
+            super().connection_lost(exc)
+
+
+@dataclass(frozen=True)
+class _Listening:
+    """One port on both loopback addresses."""
+
+    port: int
+    context: ssl.SSLContext | None
+
+
+class _Tally:
+    """Says a thing that pages can cause any number of times at most once a minute, and then how often it was."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, tuple[float, int]] = {}
+
+    def say(self, what: str) -> None:
+        now = asyncio.get_running_loop().time()
+        said, unsaid = self._said.get(what, (-SAY_AGAIN_S, 0))
+        if now - said < SAY_AGAIN_S:
+            self._said[what] = (said, unsaid + 1)
+            return
+        self._said[what] = (now, 0)
+        log.info("%s%s", what, f", and {unsaid} times more since it was last said" if unsaid else "")
+
+
+class Peers(Protocol):
+    """Who is at the other end of a loopback connection, see `agent/peers.py`."""
+
+    def is_welcome(self, link: Link, proxies: Sequence[LocalProxy], /) -> bool: ...
+
+    def processes(self, links: Iterable[Link], /) -> Mapping[Link, int]: ...
 
 
 Handler = Callable[[Conversation, Call, Progress], Awaitable[Value]]
@@ -166,19 +281,42 @@ class Server:
         doorkeeper: Callable[[], Doorkeeper],
         handler: Handler,
         identity: Mapping[str, Any],
-        connections: int = 64,
+        door: Callable[[], Door],
+        peers: Peers = peers_of_this_system,
+        silent_s: float = SILENT_S,
     ) -> None:
-        """`identity` is the discovery answer; `handler` runs one call and returns its result or raises AgentError."""
+        """`identity` is the discovery answer; `handler` runs one call and returns its result or raises AgentError.
+
+        `doorkeeper` and `door` are asked each time: settings change while we listen.
+        """
         self._doorkeeper, self._handler = doorkeeper, handler
         self._identity = json.dumps(dict(identity)).encode()
-        self._limit = connections
+        self._door, self._peers = door, peers
+        self._tally = _Tally()
+        self.lobby = Lobby(
+            door=door,
+            processes=peers.processes,
+            silent_s=silent_s,
+            dropped=lambda: self._tally.say("a connection without a complete handshake was dropped"),
+        )
         self._servers: list[WebSocketServer] = []
-        self._transports: set[asyncio.BaseTransport] = set()
+        self._connections: set[_Connection] = set()
+        self._shut = False
         self.conversations: set[Conversation] = set()
         self.port = 0
+        self.secure_port = 0
 
     async def open(self, ports: Iterable[int]) -> int:
         """Listen on the first port that is free on both loopback addresses. Raises ports.busy."""
+        self.port = await self._listen(ports, None)
+        return self.port
+
+    async def open_secure(self, ports: Iterable[int], context: ssl.SSLContext) -> int:
+        """Listen for wss too, by the same rules. Raises ports.busy."""
+        self.secure_port = await self._listen(ports, context)
+        return self.secure_port
+
+    async def _listen(self, ports: Iterable[int], context: ssl.SSLContext | None) -> int:
         tried = []
         for port in ports:
             sockets = loopback_sockets(port)
@@ -186,19 +324,18 @@ class Server:
                 tried.append(port)
                 log.warning("port %s is held by another program", port)
                 continue
-            self.port = sockets[0].getsockname()[1]
-            known = type("KnownConnection", (_Connection,), {"transports": self._transports})
+            at = _Listening(sockets[0].getsockname()[1], context)
             for listener in sockets:
                 self._servers.append(
                     await serve(
                         self._converse,
                         sock=listener,
-                        create_connection=known,
+                        create_connection=partial(_Connection, house=self, at=at),  # type: ignore[arg-type]  # a wrapper may be
                         process_request=self._process_request,
                         subprotocols=[Subprotocol(SUBPROTOCOL)],
                         compression=None,
                         server_header=None,
-                        open_timeout=SILENT_S,
+                        open_timeout=None,  # our own, in the lobby
                         ping_interval=None,  # our own, for close code 4002
                         close_timeout=CLOSE_PATIENCE_S,
                         max_size=MAX_FRAME_BYTES,
@@ -206,59 +343,127 @@ class Server:
                         logger=logging.getLogger("websockets.server"),
                     )
                 )
-            return self.port
+            if self._shut:  # we began to stop meanwhile
+                for server in self._servers:
+                    server.close(close_connections=False)
+            return at.port
         raise AgentError(Code.PORTS_BUSY, ports=tried)
 
     async def shut(self) -> None:
-        """Close every conversation (1001), break off what never became one, and stop listening."""
-        await asyncio.gather(*(one.close(1001, "the agent stops") for one in self.conversations))
-        for transport in list(self._transports):
-            assert isinstance(transport, asyncio.Transport)
-            transport.abort()
+        """Stop listening, close every conversation (1001), break off what never became one."""
+        self._shut = True
         for server in self._servers:
-            server.close()
+            server.close(close_connections=False)
+        await asyncio.gather(*(one.close(1001, "the agent stops") for one in self.conversations))
+        for connection in list(self._connections):
+            connection.wire.abort()
         for server in self._servers:
             await server.wait_closed()
         self._servers.clear()
+        self.lobby.close()
 
     def revoked(self) -> list[Conversation]:
-        """The conversations whose origin has other rights by now, or none."""
+        """The conversations whose origin has other rights by now, or none, or may no longer wait for them."""
         doorkeeper = self._doorkeeper()
 
         def lost(caller: Caller) -> bool:
-            return caller.origin != NATIVE and doorkeeper.allowed.get(caller.origin) != caller.rights
+            rights = doorkeeper.rights_of(caller.origin)
+            if caller.pending:
+                return rights is None and not doorkeeper.may_wait(caller.origin)
+            return caller.origin != NATIVE and rights != caller.rights
 
         return [one for one in self.conversations if doorkeeper.disabled or lost(one.caller)]
 
+    def admissible(self) -> list[tuple[Conversation, frozenset[Right]]]:
+        """The conversations that wait for the person although their origin has rights by now, and these rights."""
+        doorkeeper = self._doorkeeper()
+        waiting = ((one, doorkeeper.rights_of(one.caller.origin)) for one in self.conversations if one.caller.pending)
+        return [(one, rights) for one, rights in waiting if rights is not None]
+
     # ------------------------------------------------------------ before the conversation
 
-    async def _process_request(self, connection: ServerConnection, http: HttpRequest) -> Response | None:
+    def accepted(self, connection: _Connection) -> None:
+        """A TCP connection came."""
+        self._connections.add(connection)
+        self.lobby.enter(connection.wire)
+        if self._shut:  # accepted by the system just before we stopped to listen
+            connection.wire.abort()
+
+    def gone(self, connection: _Connection) -> None:
+        """A TCP connection has ended."""
+        self._connections.discard(connection)
+        self.lobby.leave(connection.wire)
+
+    def _process_request(self, connection: ServerConnection, http: HttpRequest) -> Response | None:
+        assert isinstance(connection, _Connection)
+        try:
+            answer = self._answer(connection, http)
+        except Exception:  # a request's last resort, as for a call: nothing of the inside goes out
+            log.exception("a request for a conversation failed")
+            answer = _status(HTTPStatus.INTERNAL_SERVER_ERROR)
+        if answer is not None and answer.status_code != HTTPStatus.OK:
+            self._tally.say(f"refused {answer.status_code}")
+        return answer
+
+    def _answer(self, connection: _Connection, http: HttpRequest) -> Response | None:
+        """What to answer instead of a conversation; None for a conversation."""
+        request, port = _request(http), connection.at.port
+        if request.malformed:
+            return _status(HTTPStatus.BAD_REQUEST)
+        if not self._is_welcome(connection):
+            return _status(HTTPStatus.FORBIDDEN)
+        if http.method != "GET":
+            return _status(HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": "GET"})
         doorkeeper = self._doorkeeper()
-        request = _request(http)
-        if request.path == DISCOVERY_PATH and "upgrade" not in http.headers.get("Connection", "").lower():
-            found = doorkeeper.discovery(request, self.port)
+        if request.path == DISCOVERY_PATH and not _names(http, "Connection", "upgrade"):
+            found = doorkeeper.discovery(request, port)
             if isinstance(found, Refusal):
                 return _status(found.status)
             cors = {"Access-Control-Allow-Origin": found} if found else {}
             return _response(HTTPStatus.OK, self._identity, {"Content-Type": "application/json", **cors})
-        caller = doorkeeper.conversation(request, self.port)
+        caller = doorkeeper.conversation(request, port)
         if isinstance(caller, Refusal):
-            log.info("refused %s", caller.status.value)
             return _status(caller.status)
-        if "websocket" not in http.headers.get("Upgrade", "").lower():
+        if not _names(http, "Upgrade", "websocket"):
             return _status(HTTPStatus.UPGRADE_REQUIRED, {"Upgrade": "websocket", "Connection": "Upgrade"})
-        pages = sum(one.caller.origin != NATIVE for one in self.conversations)
-        if caller.origin != NATIVE and pages >= self._limit:  # the command line always gets in
+        if self._is_full_for(caller):
             return _status(HTTPStatus.TOO_MANY_REQUESTS)
-        connection.insi_caller = caller  # type: ignore[attr-defined]  # websockets' documented way to hand a value on
+        connection.caller = caller
         return None
+
+    def _is_welcome(self, connection: _Connection) -> bool:
+        """Whether the peer's account may talk to us. Asked on the loop: Linux answers in 0.02 ms."""
+        door = self._door()
+        if not door.same_user:
+            return True
+        link = link_of(connection.wire)
+        if link is not None and self._peers.is_welcome(link, door.local_proxies):
+            return True
+        self._tally.say("refused a program of another account of this machine, or one that cannot be seen")
+        return False
+
+    def _is_full_for(self, caller: Caller) -> bool:
+        """Whether there are too many conversations for another one of this caller; never for the command line."""
+        if caller.origin == NATIVE:
+            return False
+        door = self._door()
+        inside = [one.caller for one in self._connections if one.caller is not None and one.caller.origin != NATIVE]
+        return (
+            len(inside) >= door.connections
+            or sum(one.origin == caller.origin for one in inside) >= door.connections_per_origin
+            or (caller.pending and sum(one.pending for one in inside) >= door.pending)
+        )
 
     # ------------------------------------------------------------ the conversation
 
     async def _converse(self, connection: ServerConnection) -> None:
-        conversation = Conversation(Session(connection.insi_caller), connection)  # type: ignore[attr-defined]
+        assert isinstance(connection, _Connection)
+        assert connection.caller is not None
+        connection.entered()
+        conversation = Conversation(Session(connection.caller), connection)
         self.conversations.add(conversation)
         keepalive = asyncio.create_task(_keep_alive(connection, conversation), name="keepalive")
+        mute = asyncio.create_task(self._expect_hello(conversation), name="hello")
         try:
             async for frame in _text_frames(connection):
                 for output in conversation.session.receive(frame):
@@ -275,8 +480,16 @@ class Server:
                         self._start(conversation, output)
         finally:
             keepalive.cancel()
+            mute.cancel()
             self.conversations.discard(conversation)
             conversation.cancel()
+
+    async def _expect_hello(self, conversation: Conversation) -> None:
+        """A site that waits for consent, and never asks for it by its hello, keeps no place of those that do."""
+        if conversation.caller.pending:
+            await asyncio.sleep(self._door().handshake_s)
+            if conversation.caller.pending and not conversation.session.greeted:
+                await conversation.close(CLOSE_REVOKED, "no hello")
 
     def _start(self, conversation: Conversation, call: Call) -> None:
         task = asyncio.create_task(self._run(conversation, call), name=f"call-{call.method.name}")
@@ -378,6 +591,10 @@ def loopback_sockets(port: int) -> list[socket.socket] | None:
     return listeners or None
 
 
+def _names(http: HttpRequest, header: str, word: str) -> bool:
+    return any(word in line.lower() for line in http.headers.get_all(header))
+
+
 def _request(http: HttpRequest) -> Request:
     headers = http.headers
     offered = [item.strip() for line in headers.get_all("Sec-WebSocket-Protocol") for item in line.split(",")]
@@ -388,6 +605,10 @@ def _request(http: HttpRequest) -> Request:
         authorizations=headers.get_all("Authorization"),
         subprotocols=offered,
     )
+
+
+def _rejected(status: StatusLike, text: str) -> Response:  # noqa: ARG001  (the library's words)
+    return _status(HTTPStatus(status))
 
 
 def _status(status: HTTPStatus, headers: Mapping[str, str] | None = None) -> Response:

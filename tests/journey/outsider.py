@@ -49,7 +49,7 @@ def main(address: str, origin: str) -> dict[str, object]:
         "vitale": vitale,
         "results": [by_card, by_structure],
         "receipts": [verified(result["receipt"], hello["receiptKey"]) for result in (by_card, by_structure)],
-        "refused": refusal(address, "https://ailleurs.example"),
+        "refused": refusal(address, "http://ailleurs.example"),  # no https: the person is not even asked
         "modules": sorted({name.partition(".")[0] for name in sys.modules}),
     }
 

@@ -1,6 +1,7 @@
 """Who may enter. Each refusal is an incident of a comparable product."""
 
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
@@ -106,6 +107,54 @@ def test_disabled_by_policy_is_503_for_everybody() -> None:
 
     assert closed.conversation(asking(), PORT) == Refusal(HTTPStatus.SERVICE_UNAVAILABLE)
     assert closed.discovery(asking(), PORT) == Refusal(HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+ASKING = Doorkeeper(DOOR.allowed, DOOR.token, asks=True, turned_away=frozenset({"https://blocked.example"}))
+
+
+def test_another_https_site_may_wait_for_the_person_without_any_right() -> None:
+    other = "https://other.example:8443"
+
+    assert ASKING.conversation(asking(origins=[other]), PORT) == Caller(other, frozenset(), pending=True)
+    assert ASKING.conversation(asking(), PORT) == Caller(SITE, frozenset({Right.VITALE}))
+    assert DOOR.conversation(asking(origins=[other]), PORT) == Refusal(HTTPStatus.FORBIDDEN)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://blocked.example",
+        "http://other.example",
+        "http://127.0.0.1:8000",
+        "https://other.example:443",
+        "https://other.example.",
+        "https://Other.example",
+        "https://other.example/",
+        "https://-other.example",
+        "https://other..example",
+        "https://[::1]:8443",
+        "https://" + "a" * 64 + ".example",
+        "https://" + ".".join(["a" * 60] * 5),
+        "null",
+        "native",
+    ],
+)
+def test_nobody_is_asked_for_a_site_that_was_turned_away_or_is_not_written_as_a_browser_writes_it(origin: str) -> None:
+    assert ASKING.conversation(asking(origins=[origin]), PORT) == Refusal(HTTPStatus.FORBIDDEN)
+
+
+def test_discovery_does_not_name_itself_to_a_site_that_waits() -> None:
+    """What it says would tell the same workstation again on every site."""
+    assert ASKING.discovery(asking(origins=["https://other.example"]), PORT) is None
+
+
+@given(st.one_of(st.text(), st.from_regex(r"https://[a-zA-Z0-9.:/@\-]{0,300}", fullmatch=True)))
+def test_whoever_may_wait_is_a_short_lower_case_https_origin(origin: str) -> None:
+    if ASKING.may_wait(origin):
+        address = urlsplit(origin)
+        assert address.geturl() == origin == origin.lower() == f"https://{address.netloc}"
+        assert origin.isascii() and len(origin) < 300
+        assert address.username is None and not str(address.hostname).endswith(".")
 
 
 def test_discovery_names_an_allowed_origin_only() -> None:

@@ -77,7 +77,9 @@ def test_no_other_get_has_content(agent: Simulation, path: str) -> None:
     assert len(body) < 40
 
 
-def test_a_page_that_is_not_allowed_is_403(agent: Simulation) -> None:
+def test_a_page_that_is_not_allowed_is_403(simulation: Callable[..., Simulation]) -> None:
+    agent = simulation('[origins]\nunknown = "refuse"\n')
+
     assert knock(agent.port, origin=Origin("https://evil.example")) == 403
     assert knock(agent.port, origin=None) == 403
 
@@ -108,7 +110,7 @@ def test_a_duplicated_origin_is_400(agent: Simulation) -> None:
 
 
 def test_more_conversations_than_the_setting_are_429(simulation: Callable[..., Simulation]) -> None:
-    agent = simulation("connections = 2\n")
+    agent = simulation("[door]\nconnections = 2\n")
     agent.site()
     agent.site()
 
@@ -333,7 +335,7 @@ def test_a_call_cancelled_in_the_same_breath_is_answered_and_its_id_free_again(s
 
 
 def test_the_command_line_gets_in_when_pages_hold_every_place(simulation: Callable[..., Simulation]) -> None:
-    agent = simulation("connections = 1\n")
+    agent = simulation("[door]\nconnections = 1\n")
     agent.site()
     running = find_running(agent.places.runtime)
     assert running is not None
