@@ -20,6 +20,10 @@ def main() -> int:
         from agent.tray.dialogs.pin import child_main
     elif sys.argv[2] == "activity":
         from agent.tray.dialogs.activity import child_main
+    elif sys.argv[2] == "consent":
+        from agent.tray.dialogs.consent import child_main
+    elif sys.argv[2] == "sites":
+        from agent.tray.dialogs.sites import child_main
     elif sys.argv[2] == "apilec":
         from agent.readers.apilec import child_main
     else:

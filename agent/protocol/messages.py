@@ -21,6 +21,7 @@ from agent.model import (
     Personal,
     Profile,
     ReaderSeen,
+    Right,
     TracedResult,
     Traits,
     Value,
@@ -195,6 +196,28 @@ class RetrieveWithVitaleParams(InsiParams):
 class RetrieveByTraitsParams(InsiParams):
     traits: Traits
     continues: Id | None = None
+
+
+# ---------------------------------------------------------------- sites, for the command line alone
+
+
+class Site(Value):
+    """What is decided of one origin, and by whom."""
+
+    origin: str
+    state: Literal["allowed", "blocked", "quiet"]  # quiet: the person did not want to be asked until `until`
+    by: Literal["configuration", "person"]
+    rights: list[Right]
+    since: Moment | None = None
+    until: Moment | None = None
+
+
+class SitesResult(Value):
+    sites: list[Site]
+
+
+class SiteParams(Value):
+    origin: Annotated[str, StringConstraints(max_length=300)]
 
 
 # ---------------------------------------------------------------- traces and operations

@@ -49,6 +49,15 @@ METHODS: dict[str, Method] = {
             "WS_INS2: the INS of a person known by their traits",
         ),
         Method("trace.get", m.TraceGetParams, m.TraceGetResult, Right.TRACE, "one trace of this origin"),
+        Method(
+            "sites.list",
+            m.NoParams,
+            m.SitesResult,
+            Right.ADMIN,
+            "every site that is allowed, blocked or not asked for now",
+        ),
+        Method("sites.revoke", m.SiteParams, m.SitesResult, Right.ADMIN, "take back the person's consent to a site"),
+        Method("sites.unblock", m.SiteParams, m.SitesResult, Right.ADMIN, "ask again when this site comes"),
         Method("operation.cancel", m.OperationCancelParams, m.OperationCancelResult, None, "end a running operation"),
     ]
 }
@@ -64,6 +73,7 @@ NOTIFICATIONS: dict[str, type[Value]] = {
 }
 
 BEFORE_HELLO = frozenset({"agent.hello"})
+WHILE_PENDING = BEFORE_HELLO | {"operation.cancel"}  # before the person has consented to the site
 
 # Never wait for anything: answered by the task that reads the socket, without one of their own.
 FROM_MEMORY = frozenset({"agent.status", "cards.watch", "cards.unwatch"})

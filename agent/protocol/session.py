@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from agent.errors import AgentError, Code
 from agent.model import Value
 from agent.protocol.messages import API_LEVEL, HelloParams, OperationCancelParams
-from agent.protocol.methods import BEFORE_HELLO, METHODS, Method
+from agent.protocol.methods import BEFORE_HELLO, METHODS, WHILE_PENDING, Method
 from agent.protocol.origins import Caller
 
 CLOSE_REVOKED = 4001
@@ -75,12 +75,11 @@ class Session:
         except _MalformedError as error:
             return self._malformed(PARSE_ERROR, str(error))
         problem, request_id = _envelope_problem(message)
-        if problem:
-            if request_id is None:
-                return self._malformed(INVALID_REQUEST, problem)
-            return [_refusal(request_id, INVALID_REQUEST, problem)]
-        assert request_id is not None
+        if request_id is None:
+            return self._malformed(INVALID_REQUEST, problem)
         self._malformed_in_a_row = 0
+        if problem:
+            return [_refusal(request_id, INVALID_REQUEST, problem)]
         return [self._request(request_id, message["method"], message.get("params", {}))]
 
     def answer(self, call: Call, result: Value) -> Send:
@@ -110,6 +109,8 @@ class Session:
             return _refusal(request_id, METHOD_NOT_FOUND, "unknown method", method=name[:100])
         if not self.greeted and name not in BEFORE_HELLO:
             return self._refused(request_id, AgentError(Code.HELLO_FIRST))
+        if self.caller.pending and name not in WHILE_PENDING:
+            return self._refused(request_id, AgentError(Code.ORIGIN_PENDING))
         try:
             params = method.params.model_validate_json(_ENCODER.encode(raw), strict=True)
         except ValidationError as error:
@@ -197,17 +198,18 @@ def _float(digits: str) -> float:
 
 
 def _depth(value: Any) -> int:
+    """How many objects and lists are inside one another."""
     deepest, waiting = 0, [(value, 1)]
     while waiting:
         item, depth = waiting.pop()
-        deepest = max(deepest, depth)
         if isinstance(item, dict | list):
+            deepest = max(deepest, depth)
             waiting.extend((child, depth + 1) for child in (item.values() if isinstance(item, dict) else item))
     return deepest
 
 
-def _envelope_problem(message: Any) -> tuple[str | None, RequestId | None]:
-    """What is wrong with the envelope, and the id to answer with."""
+def _envelope_problem(message: Any) -> tuple[str, RequestId | None]:
+    """What is wrong with the envelope, or nothing, and the id to answer with."""
     if not isinstance(message, dict):
         return "a request is an object; batch arrays are not spoken", None
     raw_id = message.get("id")
@@ -223,7 +225,7 @@ def _envelope_problem(message: Any) -> tuple[str | None, RequestId | None]:
         return "params must be an object", request_id
     if not message.keys() <= {"jsonrpc", "id", "method", "params"}:
         return "unknown member beside jsonrpc, id, method, params", request_id
-    return None, request_id
+    return "", request_id
 
 
 def _invalid_params(request_id: RequestId, error: ValidationError) -> Send:

@@ -4,14 +4,17 @@ import asyncio
 import contextlib
 import threading
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from agent.child import Child
+from agent.consent import Consent
 from agent.errors import AgentError, Code
-from agent.model import Activity, PinState
+from agent.model import Activity, PinState, Right
 from agent.pin import Pin, wipe
 
 EXPIRES_S = 120
+SITES_EXPIRE_S = 600  # a list that somebody opened and left on screen
 
 _REFUSALS = {
     "expired": Code.QUESTION_EXPIRED,
@@ -88,8 +91,70 @@ class ActivityQuestion(_Question):
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class ConsentQuestion:
+    """Whether a site may talk to the agent, and what it could then do."""
+
+    origin: str
+    rights: tuple[Right, ...]
+    language: str = "fr"
+    expires_s: float = EXPIRES_S
+
+    def frame(self, *, simulated: bool) -> dict[str, Any]:
+        """As `agent.tray.dialogs.words.consent_page` receives it."""
+        return {
+            "origin": self.origin,
+            "rights": list(self.rights),
+            "language": self.language,
+            "expiresInS": self.expires_s,
+            "simulatedAnswer": simulated,
+        }
+
+
+@dataclass(frozen=True)
+class KnownSite:
+    """A site of which something is decided."""
+
+    origin: str
+    state: str  # allowed, blocked, quiet
+    by_person: bool  # otherwise by the configuration
+    in_effect: bool = True  # otherwise the configuration overrules the person
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SitesQuestion:
+    """Which decision the person wants undone, if any."""
+
+    sites: tuple[KnownSite, ...]
+    language: str = "fr"
+    expires_s: float = SITES_EXPIRE_S
+
+    def frame(self, *, simulated: bool) -> dict[str, Any]:
+        """As `agent.tray.dialogs.words.sites_page` receives it."""
+        return {
+            "sites": [
+                {
+                    "origin": one.origin,
+                    "state": one.state,
+                    "byPerson": one.by_person,
+                    "inEffect": one.in_effect,
+                    "since": one.since and one.since.isoformat(),
+                    "until": one.until and one.until.isoformat(),
+                }
+                for one in self.sites
+            ],
+            "language": self.language,
+            "expiresInS": self.expires_s,
+            "simulatedAnswer": simulated,
+        }
+
+
 class Person:
-    """Whoever sits at the desk. One window at a time, in the order of the questions.
+    """Whoever sits at the desk. One window about a card at a time, in the order of the questions.
+
+    Windows about sites hold nobody up: they have their own turn, see `agent.workflows.sites`.
 
     `simulated` lets the simulator's person answer without a window; `environment` is added to the window's.
     """
@@ -126,6 +191,33 @@ class Person:
         if answer.get("answer") == "chosen" and activity in [one.id for one in question.activities]:
             return activity
         raise _refusal(answer, _ACTIVITY_REFUSALS)
+
+    async def undisturbed(self) -> None:
+        """Return once no window about a card is open: another would take the keyboard away from a code half typed."""
+        async with self._screen:
+            pass
+
+    async def ask_consent(self, question: ConsentQuestion) -> Consent:
+        """Their answer. Cancelling as for the code. Raises question.expired, prompt.unavailable, device.crashed."""
+        answer, chosen = await self._converse("consent", question.frame(simulated=self._simulated))
+        if answer.get("answer") == Consent.NOT_NOW:
+            return Consent.NOT_NOW
+        if answer.get("answer") == "chosen" and chosen in (Consent.ALLOW.encode(), Consent.BLOCK.encode()):
+            return Consent(chosen.decode())
+        raise _refusal(answer, _REFUSALS)
+
+    async def show_sites(self, question: SitesQuestion) -> str | None:
+        """The origin whose decision is to be undone, one of the question's; None when they closed or left the window.
+
+        Cancelling as for the code. Raises prompt.unavailable, device.crashed.
+        """
+        answer, chosen = await self._converse("sites", question.frame(simulated=self._simulated))
+        if answer.get("answer") in ("cancelled", "expired"):
+            return None
+        origin = chosen.decode(errors="replace")
+        if answer.get("answer") == "chosen" and origin in [one.origin for one in question.sites if one.by_person]:
+            return origin
+        raise _refusal(answer, _REFUSALS)
 
     async def _converse(self, window: str, question: dict[str, Any]) -> tuple[dict[str, Any], bytearray]:
         """Show a window in its own process and wait, in its own thread, until it has answered and ended."""

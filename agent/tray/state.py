@@ -3,8 +3,10 @@
 The words of a trouble are those of its row in the catalogue, as on the web page.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
+from typing import Self
 
 from agent.errors import CATALOGUE, Code
 from agent.model import Environment
@@ -25,7 +27,24 @@ class Action(StrEnum):
     """What a menu line does."""
 
     OPEN_DEMO = "openDemo"
+    SITES = "sites"
     QUIT = "quit"
+
+
+@dataclass(frozen=True)
+class OrganisationCalls:
+    """Calls with the organisation's certificate since the agent started. Nobody types a code for them."""
+
+    calls: int = 0
+    site: str = ""  # of the last one, which is under way or has ended
+    at: datetime | None = None  # its beginning, by the clock on the wall
+    under_way: bool = False
+
+    def began(self, site: str, at: datetime) -> Self:
+        return replace(self, calls=self.calls + 1, site=site, at=at, under_way=True)
+
+    def ended(self) -> Self:
+        return replace(self, under_way=False)
 
 
 @dataclass(frozen=True)
@@ -38,6 +57,7 @@ class TrayState:
     professional_card: bool = False
     unlocked: bool = False  # its code was accepted and the session is still open
     demo: bool = False  # the demonstration page is being served
+    organisation: OrganisationCalls = OrganisationCalls()
 
 
 @dataclass(frozen=True)
@@ -74,13 +94,26 @@ def view_of(state: TrayState) -> TrayView:
     rows = [CATALOGUE[trouble] for trouble in state.troubles]
     lines = [sentence] if not rows else [words for row in rows for words in (row.title.fr, row.action.fr)]
     menu = [MenuLine(f"INSi Agent – {_ENVIRONMENTS[state.environment]}"), *map(MenuLine, lines)]
+    menu += map(MenuLine, _organisation(state.organisation))
     if state.demo:
         menu.append(MenuLine("Ouvrir la page de démonstration", Action.OPEN_DEMO))
+    menu.append(MenuLine("Sites autorisés…", Action.SITES))
     menu.append(MenuLine("Quitter", Action.QUIT))
     title = f"INSi Agent ({_ENVIRONMENTS[state.environment]}) – {lines[0]}"
     return TrayView(icon, colour, title if len(title) <= MAX_TITLE else title[: MAX_TITLE - 1] + "…", tuple(menu))
 
 
+def _organisation(seen: OrganisationCalls) -> list[str]:
+    site = _LOCAL_PROGRAMS.get(seen.site, seen.site)
+    if seen.under_way:
+        return [f"Certificat de la structure : appel en cours pour {site}"]
+    if seen.at is None:
+        return []
+    calls = f"{seen.calls} appel{'s' if seen.calls > 1 else ''} depuis le démarrage"
+    return [f"Certificat de la structure : {calls}, le dernier pour {site} à {seen.at:%H:%M}"]
+
+
+_LOCAL_PROGRAMS = {"native": "un programme de ce poste"}  # it has no origin; protocol/origins.py gives it this name
 _ENVIRONMENTS = {
     Environment.SIMULATED: "simulation",
     Environment.TEST: "environnement de test",

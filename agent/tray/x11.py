@@ -21,6 +21,10 @@ class Loop:
         self._window = self._connection.create_resource_object("window", icon._window.id)
         self._wake_up = self._connection.intern_atom("_INSI_AGENT_WAKE_UP")
         icon._message_handlers[X.ClientMessage] = self._woken
+        # It waits for clicks without asking the screen for any; it has no menu, so a click is all a person has.
+        mask = X.ExposureMask | X.StructureNotifyMask | X.ButtonPressMask
+        icon._window.change_attributes(event_mask=mask)
+        icon._display.flush()
         # It also asks for its place in the tray again at each change, and trayer 1.1.8 loses, one time
         # in four, an icon that asks twice.
         dock = icon._dock_window

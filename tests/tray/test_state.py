@@ -1,10 +1,13 @@
 """What the tray shows."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from agent.errors import CATALOGUE, Code
 from agent.model import Environment
-from agent.tray.state import MAX_TITLE, Action, Icon, MenuLine, TrayState, view_of
+from agent.protocol.origins import NATIVE
+from agent.tray.state import MAX_TITLE, Action, Icon, MenuLine, OrganisationCalls, TrayState, view_of
 
 
 def test_waiting_is_said_with_the_environment():
@@ -15,6 +18,7 @@ def test_waiting_is_said_with_the_environment():
     assert (
         MenuLine("INSi Agent – environnement de test"),
         MenuLine("En attente."),
+        MenuLine("Sites autorisés…", Action.SITES),
         MenuLine("Quitter", Action.QUIT),
     ) == view.menu
 
@@ -59,7 +63,36 @@ def test_the_demo_is_offered_only_while_it_runs():
         for demo in (True, False)
     ]
 
-    assert [[Action.OPEN_DEMO, Action.QUIT], [Action.QUIT]] == offered
+    assert [[Action.OPEN_DEMO, Action.SITES, Action.QUIT], [Action.SITES, Action.QUIT]] == offered
+
+
+AT = datetime(2025, 3, 4, 14, 5, tzinfo=UTC)
+SITE = "https://dossier.example"
+
+
+def organisation_lines(seen: OrganisationCalls) -> list[str]:
+    view = view_of(TrayState(Environment.PRODUCTION, organisation=seen))
+    return [line.text for line in view.menu if "structure" in line.text and line.action is None]
+
+
+def test_calls_with_the_organisations_certificate_are_told_while_they_run_and_afterwards():
+    first = OrganisationCalls().began(SITE, AT)
+    second = first.ended().began("https://autre.example", AT)
+
+    assert [] == organisation_lines(OrganisationCalls())
+    assert [f"Certificat de la structure : appel en cours pour {SITE}"] == organisation_lines(first)
+    assert [
+        f"Certificat de la structure : 1 appel depuis le démarrage, le dernier pour {SITE} à 14:05"
+    ] == organisation_lines(first.ended())
+    assert [
+        "Certificat de la structure : 2 appels depuis le démarrage, le dernier pour https://autre.example à 14:05"
+    ] == organisation_lines(second.ended())
+
+
+def test_a_local_program_that_calls_with_the_organisations_certificate_has_words_for_a_name():
+    seen = OrganisationCalls().began(NATIVE, AT)
+
+    assert ["Certificat de la structure : appel en cours pour un programme de ce poste"] == organisation_lines(seen)
 
 
 @pytest.mark.parametrize("code", list(Code))

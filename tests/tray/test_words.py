@@ -1,15 +1,26 @@
 """What the windows say."""
 
 import unicodedata
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.config import ALL_RIGHTS
 from agent.errors import CATALOGUE, Code
-from agent.model import Activity, PinState
-from agent.tray.bridge import ActivityQuestion, PinQuestion
-from agent.tray.dialogs.words import MAX_CHOICE, MAX_REASON, Page, activity_page, pin_page, tame
+from agent.model import Activity, PinState, Right
+from agent.tray.bridge import ActivityQuestion, ConsentQuestion, KnownSite, PinQuestion, SitesQuestion
+from agent.tray.dialogs.words import (
+    MAX_CHOICE,
+    MAX_REASON,
+    Page,
+    activity_page,
+    consent_page,
+    pin_page,
+    sites_page,
+    tame,
+)
 
 
 def page(state: PinState = PinState.OK, **more: object) -> Page:
@@ -186,3 +197,108 @@ def test_the_cards_own_texts_are_tamed():
     ((_, text),) = activities_page(hostile).choices
 
     assert text == f"Annuler{'x' * (MAX_CHOICE - 8)}… – SA"
+
+
+# ---------------------------------------------------------------- sites
+
+
+def asking(origin: str = "https://dossier.exemple.fr", *rights: Right, language: str = "fr") -> Page:
+    return consent_page(ConsentQuestion(origin=origin, rights=rights, language=language).frame(simulated=False))
+
+
+def test_the_consent_window_names_the_site_and_what_it_could_do():
+    shown = asking("https://dossier.exemple.fr:8443", Right.VITALE, Right.CPX)
+
+    assert "Un site demande à utiliser ce poste" == shown.heading
+    assert (
+        ("Site", "https://dossier.exemple.fr:8443"),
+        (
+            "Il pourra",
+            (
+                "•\u00a0voir les lecteurs et si une carte est présente\n"
+                "•\u00a0lire la carte Vitale\n"
+                "•\u00a0utiliser la carte CPS, avec votre code"
+            ),
+        ),
+    ) == shown.facts
+    assert (("allow", "Autoriser ce site"), ("block", "Toujours refuser ce site")) == shown.choices
+    assert ("Valider", "Pas maintenant", "chosen", "notNow") == (
+        shown.accept,
+        shown.refuse,
+        shown.accepted,
+        shown.refused,
+    )
+    assert (True, "") == (shown.shielded, shown.notice)
+
+
+@pytest.mark.parametrize("language", ["fr", "en"])
+def test_every_right_that_a_site_can_have_is_said_in_words(language: str):
+    told = [asking("https://a.exemple", right, language=language).facts[1][1].split("\n")[1] for right in ALL_RIGHTS]
+
+    assert len(set(told)) == len(ALL_RIGHTS)
+    assert not any(right in line for right, line in zip(ALL_RIGHTS, told, strict=True) if "." in right)
+    assert all(" " in line.removeprefix("•\u00a0") for line in told)
+
+
+def test_an_international_name_is_shown_in_letters_and_as_it_is():
+    shown = asking("https://xn--sant-epa.exemple.fr")
+
+    assert (("Site", "https://santé.exemple.fr"), ("Adresse exacte", "https://xn--sant-epa.exemple.fr")) == (
+        shown.facts[:2]
+    )
+    assert "" == shown.notice
+
+
+def test_a_name_that_may_imitate_another_is_shown_as_it_is_first_and_said():
+    shown = asking("https://xn--80ak6aa92e.com")
+
+    assert (("Site", "https://xn--80ak6aa92e.com"), ("Se lit comme", "https://аррӏе.com")) == shown.facts[:2]
+    assert "Attention : l'adresse de ce site peut en imiter une autre." == shown.notice
+
+
+def test_the_end_of_a_long_site_name_is_shown_when_it_asks():
+    origin = "https://" + "a." * 120 + "exemple.fr:8443"
+
+    assert origin == asking(origin).facts[0][1]
+
+
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+TODAY = f"{NOON.astimezone():%d/%m/%Y}"
+
+
+def sites(*known: KnownSite, language: str = "fr") -> Page:
+    return sites_page(SitesQuestion(sites=known, language=language).frame(simulated=False))
+
+
+def test_the_sites_window_says_what_holds_for_each_site_and_what_can_be_undone():
+    until = NOON + timedelta(hours=2)
+    shown = sites(
+        KnownSite("https://notre.exemple", "allowed", by_person=False),
+        KnownSite("https://a.exemple", "allowed", by_person=True, since=NOON),
+        KnownSite("https://b.exemple", "blocked", by_person=True, since=NOON),
+        KnownSite("https://c.exemple", "quiet", by_person=True, since=NOON, until=until),
+        KnownSite("https://d.exemple", "allowed", by_person=True, in_effect=False, since=NOON),
+    )
+
+    assert (
+        ("https://a.exemple", f"https://a.exemple\nautorisé depuis le {TODAY}"),
+        ("https://b.exemple", f"https://b.exemple\ntoujours refusé depuis le {TODAY}"),
+        (
+            "https://c.exemple",
+            f"https://c.exemple\nplus de question jusqu'au {until.astimezone():%d/%m/%Y à %H:%M}",
+        ),
+        (
+            "https://d.exemple",
+            f"https://d.exemple\nautorisé le {TODAY}, sans effet : la configuration passe avant",
+        ),
+    ) == shown.choices
+    assert ("Retirer l'accès", "Débloquer", "Débloquer", "Retirer l'accès") == shown.accepts
+    assert ("Autorisés par la configuration de ce poste", "https://notre.exemple") == shown.others
+
+
+def test_with_nothing_decided_there_is_nothing_to_undo():
+    shown = sites()
+
+    assert ("Vous n'avez encore répondu pour aucun site.", "", "Fermer") == (shown.prompt, shown.accept, shown.refuse)
+    assert ((), ()) == (shown.choices, shown.others)
+    assert "You have not answered for any site yet." == sites(language="en").prompt

@@ -13,6 +13,7 @@ from agent.tray.dialogs.words import Page
 
 _INK, _QUIET, _BLUE, _ALARM, _PAPER = "#1c2733", "#5a6675", "#1f4e8c", "#9a2b00", "#ffffff"
 _WIDTH, _TEXT_WIDTH = "390p", "295p"
+_LIST_WIDTH, _LIST_HEIGHT = "365p", "270p"
 _IN_SIGHT = 8  # choices; a card has up to 16 activities
 _ARMED_AFTER_MS = 500  # a click or a Return meant for the window below answers nothing
 
@@ -35,8 +36,6 @@ class Window:
             self._window.attributes("-type", "dialog")  # tiling window managers then let it float
         self._window.protocol("WM_DELETE_WINDOW", self._refuse)
         self._window.bind("<Escape>", lambda _: self._refuse())
-        self._window.bind("<Return>", lambda _: self._accept())
-        self._window.bind("<KP_Enter>", lambda _: self._accept())
         self._window.bind("<Map>", self._on_screen)
         self._picture = _card_picture(self._root)
         self._window.iconphoto(False, self._picture)
@@ -68,7 +67,7 @@ class Window:
         ttk.Label(head, text=page.heading, style="Heading.TLabel").pack(anchor="w")
         if page.holder:
             ttk.Label(head, text=page.holder, wraplength=_TEXT_WIDTH).pack(anchor="w")
-        ttk.Separator(body).pack(fill="x", pady="12p")
+        ttk.Separator(body).pack(fill="x", pady=("12p", "12p" if page.facts else 0))
         facts = ttk.Frame(body)
         facts.pack(fill="x")
         for row, (label, text) in enumerate(page.facts):
@@ -83,7 +82,7 @@ class Window:
             self._consent.pack(anchor="w", pady=("6p", 0))
         if page.prompt:
             ttk.Label(body, text=page.prompt, wraplength=_WIDTH).pack(anchor="w", pady=("12p", "4p"))
-        choices = self._fill_choices(body) if page.choices else []
+        choices = self._fill_choices(body) if page.choices or page.others else []
         self._hint = ttk.Label(body, style="Alarm.TLabel", wraplength=_WIDTH)
         if page.typed_here:
             self._entry = ttk.Entry(
@@ -98,15 +97,24 @@ class Window:
             )
             self._entry.pack(anchor="w")
             self._hint.pack(anchor="w", pady=("4p", 0))
+        self._fill_buttons(body, choices)
+
+    def _fill_buttons(self, body: ttk.Frame, choices: list[ttk.Radiobutton]) -> None:
+        page = self._page
         buttons = ttk.Frame(body)
         buttons.pack(fill="x", pady=("14p", 0))
         refuse = ttk.Button(buttons, text=page.refuse, command=self._refuse)
         if page.accept:
             self._button = ttk.Button(buttons, text=page.accept, command=self._accept)
+            if page.accepts:
+                self._button.configure(width=max(map(len, page.accepts)))
             self._button.pack(side="right", padx=("8p", 0))
         refuse.pack(side="right")
         for key in ("<Return>", "<KP_Enter>"):
             refuse.bind(key, self._refuse_by_key)
+            if page.accept:  # on a shielded page, whose reader did not ask for it, only where the keyboard is
+                (self._button if page.shielded else self._window).bind(key, lambda _: self._accept())
+        self._idle: list[ttk.Widget] = [*choices, refuse] if page.shielded else []  # until it is armed
         # Never the button that accepts. With a pin-pad the window itself: Return must not cancel.
         self._first: tk.Misc = self._window if page.accept else refuse
         if choices:
@@ -115,6 +123,8 @@ class Window:
             self._first = self._entry
         if page.consent:
             self._first = self._consent
+        if page.shielded:
+            self._first = self._window  # a space or a Return of someone who is typing elsewhere finds nothing
 
     def _fill_choices(self, body: ttk.Frame) -> list[ttk.Radiobutton]:
         """The choices, some in sight; the others follow the keyboard and the bar."""
@@ -124,27 +134,37 @@ class Window:
         sheet.pack(side="left")
         rows = ttk.Frame(sheet)
         sheet.create_window(0, 0, window=rows, anchor="nw")
+        face = "Wrapped.TRadiobutton" if self._page.accepts else "TRadiobutton"  # an origin may be long
         choices = [
-            ttk.Radiobutton(rows, text=text, value=choice, variable=self._chosen, command=self._refresh)
+            ttk.Radiobutton(rows, text=text, value=choice, variable=self._chosen, command=self._refresh, style=face)
             for choice, text in self._page.choices
         ]
-        for choice in choices:
-            choice.pack(anchor="w", pady="1p")
+        others = [ttk.Label(rows, text=text, wraplength=_LIST_WIDTH) for text in self._page.others]
+        lines: list[ttk.Widget] = [*choices, *others]
+        for line in lines:
+            line.pack(anchor="w", pady="2p" if self._page.others else "1p")
+        if others:
+            others[0].pack(pady=("10p", "2p"))
         rows.update_idletasks()
-        width, height, many = rows.winfo_reqwidth(), rows.winfo_reqheight(), len(choices)
-        in_sight = min(many, _IN_SIGHT)
-        sheet.configure(width=width, height=height * in_sight // many, scrollregion=(0, 0, width, height))
-        if many > in_sight:
+        width, height = rows.winfo_reqwidth(), rows.winfo_reqheight()
+        in_sight = min(height, round(self._root.winfo_fpixels(_LIST_HEIGHT)))
+        if len(lines) > _IN_SIGHT:
+            in_sight = min(in_sight, lines[_IN_SIGHT].winfo_y())
+        sheet.configure(width=width, height=in_sight, scrollregion=(0, 0, width, height))
+        if height > in_sight:
             bar = ttk.Scrollbar(place, command=sheet.yview)
             bar.pack(side="right", fill="y")
             sheet.configure(yscrollcommand=bar.set)
 
             def show(event: "tk.Event[tk.Misc]") -> None:
                 """The one that has the keyboard, in the middle."""
-                sheet.yview_moveto(max(0, event.widget.winfo_y() / height - in_sight / 2 / many))
+                sheet.yview_moveto(max(0, (event.widget.winfo_y() - in_sight / 2) / height))
 
             for choice in choices:
                 choice.bind("<FocusIn>", show)
+            self._window.bind("<Button-4>", lambda _: sheet.yview_scroll(-1, "units"))  # X11's wheel
+            self._window.bind("<Button-5>", lambda _: sheet.yview_scroll(1, "units"))
+            self._window.bind("<MouseWheel>", lambda turn: sheet.yview_scroll(-1 if turn.delta > 0 else 1, "units"))
         return choices
 
     def _place(self) -> None:
@@ -159,7 +179,9 @@ class Window:
 
     # ------------------------------------------------------------ what the person does
 
-    def _on_screen(self, _event: object) -> None:
+    def _on_screen(self, event: "tk.Event[tk.Misc]") -> None:
+        if event.widget is not self._window:
+            return  # Tk says it of the parts too, and before the window is there to be seen
         self._window.unbind("<Map>")
         self._root.after(_ARMED_AFTER_MS, self._arm)
 
@@ -184,8 +206,13 @@ class Window:
     def _refresh(self) -> None:
         if self._page.typed_here:
             self._entry.state(["!disabled" if self._agreed.get() else "disabled"])
+        for widget in self._idle:
+            widget.state(["!disabled" if self._armed else "disabled"])
         if self._page.accept:
             self._button.state(["!disabled" if self._may_accept() else "disabled"])
+        if self._page.accepts and self._chosen.get():
+            ids = [choice for choice, _ in self._page.choices]
+            self._button["text"] = self._page.accepts[ids.index(self._chosen.get())]
 
     def _may_accept(self) -> bool:
         complete = not self._page.typed_here or self._entry.index("end") >= self._page.min_digits
@@ -204,7 +231,8 @@ class Window:
         self._end(self._page.accepted)
 
     def _refuse(self) -> None:
-        self._end(self._page.refused)
+        if self._armed or not self._page.shielded:
+            self._end(self._page.refused)
 
     def _refuse_by_key(self, _event: object) -> str:
         self._refuse()
@@ -244,6 +272,7 @@ def _root() -> tk.Tk:
         ("Heading", _BLUE, (family, size + 5, "bold")),
     ):
         styles.configure(f"{name}.TLabel", foreground=colour, font=face)
+    styles.configure("Wrapped.TRadiobutton", wraplength=_LIST_WIDTH)
     root.tk.call("font", "create", "PinCode", "-family", family, "-size", size + 5)
     return root
 

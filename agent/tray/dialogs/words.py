@@ -7,13 +7,17 @@ look like the window.
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 from agent.errors import CATALOGUE, Code, Words
+from agent.model import Right
+from agent.tray.dialogs.site_name import SiteName, site_name
 
 MAX_REASON = 52  # characters: one line of the window
 MAX_LINE = 120
+MAX_NAME = 300  # of a site; never cut: the end of a host name says whose it is
 MAX_CHOICE = 48  # characters of an activity's name: with its sector one line of the window
 
 
@@ -33,6 +37,9 @@ class Page:
     refused: str  # the answer of someone who does not
     consent: str = ""  # to be ticked before anything else, or nothing
     choices: tuple[tuple[str, str], ...] = ()  # id and text; one of them must be chosen, none is at first
+    accepts: tuple[str, ...] = ()  # label of the button for each choice, where it differs
+    others: tuple[str, ...] = ()  # lines below the choices; the first one is their heading
+    shielded: bool = False  # in its first moments it takes no key and no click at all, and never a Return
     typed_here: bool = False  # otherwise the code is typed on the reader, or not at all
     min_digits: int = 0
     max_digits: int = 0
@@ -91,6 +98,71 @@ def activity_page(question: Mapping[str, Any]) -> Page:
         refused="cancelled",
         choices=tuple((one[0], _choice(question, one)) for one in question["activities"]),
     )
+
+
+def consent_page(question: Mapping[str, Any]) -> Page:
+    """The page for a question as `agent.tray.bridge.ConsentQuestion` sends it."""
+    say = partial(_say, question["language"])
+    name = site_name(question["origin"])
+    rights = [say(_RIGHTS[right]) if right in _RIGHTS else right for right in ("", *question["rights"])]
+    return Page(
+        title=say(_CONSENT_TITLE),
+        heading=say(_CONSENT_HEADING),
+        holder=say(_CONSENT_ADVICE),
+        facts=(
+            *((say(label), text) for label, text in _names(name)),
+            (say(_WILL), "\n".join(f"• {right}" for right in rights)),
+        ),
+        notice=say(_MISLEADING) if name.misleading else "",
+        prompt=say(_YOUR_ANSWER),
+        accept=say(_ACCEPT),
+        refuse=say(_NOT_NOW),
+        accepted="chosen",
+        refused="notNow",
+        choices=(("allow", say(_ALLOW)), ("block", say(_BLOCK))),
+        shielded=True,
+    )
+
+
+def _names(name: SiteName) -> list[tuple[Words, str]]:
+    """The name in letters above the exact one, unless the letters may mislead."""
+    letters = tame(name.letters, MAX_NAME)
+    if not letters or letters != name.letters:
+        return [(_SITE, name.exact)]
+    lines = [(_SITE, letters), (_EXACT_NAME, name.exact)]
+    return [(_SITE, name.exact), (_READS_LIKE, letters)] if name.misleading else lines
+
+
+def sites_page(question: Mapping[str, Any]) -> Page:
+    """The page for a question as `agent.tray.bridge.SitesQuestion` sends it."""
+    language = question["language"]
+    say = partial(_say, language)
+    own = [one for one in question["sites"] if one["byPerson"]]
+    configured = [one["origin"] for one in question["sites"] if not one["byPerson"]]
+    return Page(
+        title=say(_SITES_TITLE),
+        heading=say(_SITES_HEADING),
+        holder="",
+        facts=(),
+        notice="",
+        prompt=say(_YOUR_SITES if own else _NO_SITES),
+        accept=say(_REVOKE) if own else "",
+        accepts=tuple(say(_REVOKE if one["state"] == "allowed" else _ASK_AGAIN) for one in own),
+        refuse=say(_CLOSE),
+        accepted="chosen",
+        refused="cancelled",
+        choices=tuple((one["origin"], f"{one['origin']}\n{site_state(one, language)}") for one in own),
+        others=(say(_CONFIGURED_SITES), *configured) if configured else (),
+    )
+
+
+def site_state(site: Mapping[str, Any], language: str = "fr") -> str:
+    """What holds for one of `SitesQuestion`'s sites, in words; times as this workstation's clock shows them."""
+    kind = site["state"] if site["byPerson"] else "configured"
+    if kind == "allowed" and not site["inEffect"]:
+        kind = "overruled"
+    since, until = (at and datetime.fromisoformat(at).astimezone() for at in (site["since"], site["until"]))
+    return _say(language, _SITE_STATES[kind]).format(since=since, until=until)
 
 
 def _choice(question: Mapping[str, Any], activity: Sequence[str]) -> str:
@@ -162,9 +234,10 @@ _SECTORS = {  # table R02 of the ANS, second hand; any other is shown by its cod
     "SA05": Words("centre de santé", "health centre"),
     "SA07": Words("cabinet individuel", "individual practice"),
 }
+_SITE = Words("Site", "Site")
 _HOLDER = Words("Carte de {}", "Card of {}")
 _FACTS = (
-    ("origin", Words("Site", "Site"), 300),  # never cut: the end of a host name says whose it is
+    ("origin", _SITE, MAX_NAME),
     ("software", Words("Logiciel", "Software"), MAX_LINE),
     ("operation", Words("Demande", "Request"), MAX_LINE),
 )
@@ -185,6 +258,48 @@ _ONLY_DIGITS = Words(
     "Chiffres uniquement : pavé numérique ou touche Maj.",
     "Digits only: use the number pad or the Shift key.",
 )
+_CONSENT_TITLE = Words("INSi Agent – demande d'un site", "INSi Agent – a site asks")
+_CONSENT_HEADING = Words("Un site demande à utiliser ce poste", "A site asks to use this workstation")
+_CONSENT_ADVICE = Words(
+    "À autoriser seulement si vous utilisez ce logiciel.", "Allow it only if you use this software."
+)
+_EXACT_NAME = Words("Adresse exacte", "Exact address")
+_READS_LIKE = Words("Se lit comme", "Reads like")
+_MISLEADING = Words(
+    "Attention : l'adresse de ce site peut en imiter une autre.",
+    "Careful: this site's address may imitate another one.",
+)
+_WILL = Words("Il pourra", "It could")
+_RIGHTS = {
+    "": Words("voir les lecteurs et si une carte est présente", "see the readers and whether a card is there"),
+    Right.VITALE: Words("lire la carte Vitale", "read the carte Vitale"),
+    Right.CPX: Words("utiliser la carte CPS, avec votre code", "use the CPS card, with your code"),
+    Right.RETRIEVE: Words("rechercher l'identité INS d'un patient", "search a patient's INS identity"),
+    Right.VERIFY: Words("vérifier l'identité INS d'un patient", "verify a patient's INS identity"),
+    Right.BATCH: Words("vérifier des identités INS par lots", "verify INS identities in batches"),
+    Right.TRACE: Words("relire ses propres demandes", "read its own past requests"),
+}
+_YOUR_ANSWER = Words("Votre réponse", "Your answer")
+_ALLOW = Words("Autoriser ce site", "Allow this site")
+_BLOCK = Words("Toujours refuser ce site", "Always refuse this site")
+_NOT_NOW = Words("Pas maintenant", "Not now")
+_SITES_TITLE = Words("INSi Agent – sites autorisés", "INSi Agent – allowed sites")
+_SITES_HEADING = Words("Sites autorisés", "Allowed sites")
+_YOUR_SITES = Words("Vos réponses", "Your answers")
+_NO_SITES = Words("Vous n'avez encore répondu pour aucun site.", "You have not answered for any site yet.")
+_CONFIGURED_SITES = Words("Autorisés par la configuration de ce poste", "Allowed by this workstation's configuration")
+_REVOKE = Words("Retirer l'accès", "Take access back")
+_ASK_AGAIN = Words("Débloquer", "Unblock")
+_SITE_STATES = {
+    "configured": Words("autorisé par la configuration", "allowed by the configuration"),
+    "allowed": Words("autorisé depuis le {since:%d/%m/%Y}", "allowed since {since:%Y-%m-%d}"),
+    "overruled": Words(
+        "autorisé le {since:%d/%m/%Y}, sans effet : la configuration passe avant",
+        "allowed on {since:%Y-%m-%d}, without effect: the configuration comes first",
+    ),
+    "blocked": Words("toujours refusé depuis le {since:%d/%m/%Y}", "always refused since {since:%Y-%m-%d}"),
+    "quiet": Words("plus de question jusqu'au {until:%d/%m/%Y à %H:%M}", "no question until {until:%Y-%m-%d %H:%M}"),
+}
 _ACCEPT = Words("Valider", "OK")
 _CONTINUE = Words("Continuer", "Continue")
 _CANCEL = Words("Annuler", "Cancel")

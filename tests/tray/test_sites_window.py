@@ -1,0 +1,108 @@
+"""The real window of sites, on a real screen, under the hands of xdotool."""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from agent.errors import AgentError, Code
+from agent.tray.bridge import KnownSite, Person, SitesQuestion
+from tests.parts.desktop import Desktop, until
+from tests.tray.asking import answer_of, left_by_a_withdrawn_question, return_until_gone, wait_until_armed
+
+TITLE = "^INSi Agent .+ sites autoris"
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+OURS = KnownSite("https://notre.exemple", "allowed", by_person=False)
+ALLOWED = KnownSite("https://a.exemple", "allowed", by_person=True, since=NOON)
+BLOCKED = KnownSite("https://b.exemple", "blocked", by_person=True, since=NOON)
+QUIET = KnownSite("https://c.exemple", "quiet", by_person=True, since=NOON, until=NOON + timedelta(hours=2))
+
+
+def chosen(desktop: Desktop, hands: Callable[[], None], *sites: KnownSite) -> str | None:
+    return answer_of(desktop, hands, lambda person: person.show_sites(SitesQuestion(sites=sites)), TITLE)
+
+
+@pytest.mark.parametrize(
+    ("keys", "origin"),
+    [
+        (["space"], "https://a.exemple"),
+        (["Down", "space"], "https://b.exemple"),
+        (["Tab", "Tab", "space"], "https://c.exemple"),
+    ],
+)
+def test_the_site_chosen_comes_back(desktop: Desktop, keys: list[str], origin: str):
+    def hands() -> None:
+        desktop.key(*keys)
+        return_until_gone(desktop, TITLE)
+
+    assert origin == chosen(desktop, hands, OURS, ALLOWED, BLOCKED, QUIET)
+
+
+def test_nothing_is_undone_by_looking(desktop: Desktop):
+    def hands() -> None:
+        wait_until_armed()
+        desktop.key("Return", "Down", "Return")
+        assert desktop.windows(TITLE)
+        desktop.key("Escape")
+
+    assert chosen(desktop, hands, OURS, ALLOWED, BLOCKED) is None
+
+
+@pytest.mark.parametrize("sites", [(), (OURS,)])
+def test_with_nothing_to_undo_the_window_is_closed(desktop: Desktop, sites: tuple[KnownSite, ...]):
+    assert chosen(desktop, lambda: return_until_gone(desktop, TITLE), *sites) is None
+
+
+def test_thirty_sites_fit_on_a_small_screen_and_the_last_can_be_chosen(desktop: Desktop):
+    long = "https://" + "tres-long." * 19 + "exemple.fr"
+    many = [KnownSite(f"https://site-{n}.exemple.fr", "allowed", by_person=True, since=NOON) for n in range(29)]
+    last = KnownSite(long, "blocked", by_person=True, since=NOON)
+    bottoms: list[int] = []
+
+    def hands() -> None:
+        bottoms.append(bottom_of(desktop, desktop.focused(TITLE)))
+        desktop.key(*["Down"] * 29, "space")
+        return_until_gone(desktop, TITLE)
+
+    assert long == chosen(desktop, hands, *[OURS] * 3, *many, last)
+    assert bottoms[0] <= 768
+
+
+def bottom_of(desktop: Desktop, window: str) -> int:
+    """Where the window ends, in pixels from the top of the screen."""
+    told = subprocess.run(
+        ["xdotool", "getwindowgeometry", "--shell", window],
+        env={**os.environ, **desktop.environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    place = dict(line.split("=") for line in told.splitlines())
+    return int(place["Y"]) + int(place["HEIGHT"])
+
+
+def test_a_window_left_on_screen_closes_by_itself_and_undoes_nothing(desktop: Desktop):
+    question = SitesQuestion(sites=(ALLOWED,), expires_s=0.3)
+
+    assert asyncio.run(Person(environment=desktop.environment).show_sites(question)) is None
+
+
+def test_a_withdrawn_window_leaves_no_process(desktop: Desktop):
+    question = SitesQuestion(sites=(ALLOWED,))
+
+    assert [] == left_by_a_withdrawn_question(desktop, lambda person: person.show_sites(question), TITLE)
+    until(lambda: not desktop.windows(TITLE), "the window is gone")
+
+
+def test_without_a_display_the_caller_is_told():
+    with pytest.raises(AgentError) as refused:
+        asyncio.run(Person(environment={"DISPLAY": ""}).show_sites(SitesQuestion(sites=())))
+
+    assert (Code.PROMPT_UNAVAILABLE, "no display") == (refused.value.code, refused.value.detail)
+
+
+def test_the_simulated_person_only_looks():
+    assert asyncio.run(Person(simulated=True).show_sites(SitesQuestion(sites=(ALLOWED,)))) is None
