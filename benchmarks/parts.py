@@ -136,7 +136,8 @@ class Parts:
         assert modules, "OpenSC is missing: apt-get install opensc opensc-pkcs11"
         anchors, file = folder / "ca.pem", folder / "config.toml"
         anchors.write_bytes(self.ca.pem)
-        write_config(file, site=SITE, module=modules[0], insi=self.insi, anchors=anchors)
+        unlimited = "[limits]\ninsi_per_minute = 100000\ninsi_per_day = 100000\npin_windows_per_minute = 100000\n"
+        write_config(file, site=SITE, module=modules[0], insi=self.insi, anchors=anchors, more=unlimited)
         return file
 
     def start_alone(self, port: int) -> tuple[list[str], dict[str, str]]:

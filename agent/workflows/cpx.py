@@ -26,6 +26,7 @@ from agent.signing.cpx import CardFacts
 from agent.signing.ports import CertificateObject, ModuleFacts, TokenSeen
 from agent.tray.bridge import PinQuestion
 from agent.workflows.desk import CARD_QUEUE_S, Asker, CardSession, Desk
+from agent.workflows.rates import Rated
 from agent.workflows.vitale import has_card, wait_for_change
 
 log = logging.getLogger(__name__)
@@ -112,8 +113,8 @@ async def unlocked(
     `signs`: for a signature, which some modules cannot make. `check` may refuse the card before the code is asked.
 
     Raises cpx.absent, cpx.several, cpx.contactless, cpx.notNominative, cpx.environment, cpx.expired,
-    cpx.noSignature, module.tooOld, module.cannotSign, pin.locked (all before the question), pin.*, question.expired,
-    prompt.unavailable, cpx.sessionLost, device.busy, module.*.
+    cpx.noSignature, module.tooOld, module.cannotSign, pin.locked, rate.limited (all before the question), pin.*,
+    question.expired, prompt.unavailable, cpx.sessionLost, device.busy, module.*.
     """
     async with desk.cpx_turn.taken_by(asker.origin, wait_s=desk.card_queue_s):
         try:
@@ -253,7 +254,7 @@ async def sign(desk: Desk, card: Unlocked, make: Callable[[Callable[[bytes], byt
     """Run `make(rsa_sign)` on the token's lane: whatever it builds is signed by this card, once.
 
     A key that asks each time asks the person each time.
-    Raises cpx.sessionLost, card.removed, module.cannotSign, and the codes of a question.
+    Raises cpx.sessionLost, card.removed, module.cannotSign, rate.limited, and the codes of a question.
     """
     serial, key = card.token.serial, card.certificate.cka_id
     pin = await _ask_for_signature(desk, card) if key in card.token.asks_each_time else None
@@ -411,10 +412,11 @@ async def _ask_pin(
 ) -> Pin | None:
     """The code, of a form that costs no try for nothing; None when it is typed on the reader.
 
-    Raises pin.locked without asking, pin.format, and the codes of a question.
+    Raises pin.locked and rate.limited without asking, pin.format, and the codes of a question.
     """
     if token.pin_state is PinState.LOCKED:
         raise AgentError(Code.PIN_LOCKED, pinState=PinState.LOCKED.value)
+    desk.take(Rated.CODE_WINDOW, asker.origin)
     await asker.progress("cpx.pin", "pin")
     settings = desk.settings()
     software = settings.software_of(asker.origin)

@@ -17,6 +17,7 @@ from agent.signing.ports import TokenSeen
 from agent.tray.bridge import ActivityQuestion
 from agent.workflows import cpx
 from agent.workflows.desk import Asker, Desk
+from agent.workflows.rates import Rated
 
 if TYPE_CHECKING:
     from agent.signing.xmlsig import SignedAssertion
@@ -201,6 +202,7 @@ async def _activity(desk: Desk, asker: Asker, card: cpx.Unlocked, named: str | N
 async def _ask_activity(
     desk: Desk, asker: Asker, card: cpx.Unlocked, activities: list[Activity], *, unknown: str | None
 ) -> str:
+    desk.take(Rated.ACTIVITY_WINDOW, asker.origin)
     await asker.progress("cpx.activity", "consent")
     software = desk.settings().software_of(asker.origin)
     return await desk.person.ask_activity(

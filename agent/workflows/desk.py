@@ -19,7 +19,9 @@ from agent.readers.ports import Readers
 from agent.signing.ports import TokenProcess
 from agent.signing.vitale_assertion import VitaleAssertions
 from agent.tray.bridge import ActivityQuestion, PinQuestion
+from agent.tray.state import OrganisationCalls
 from agent.workflows.counts import Counts
+from agent.workflows.rates import Rated, Rates
 from agent.workflows.readings import Readings
 from agent.workflows.references import References
 from agent.workflows.searches import Searches
@@ -59,6 +61,7 @@ class Asker:
     origin: str
     rights: frozenset[Right]
     progress: "Progress"
+    pending: bool = False  # the person has not answered yet whether it may talk to us
 
 
 @dataclass
@@ -104,6 +107,7 @@ class Desk:
     now: Callable[[], datetime]
     new_id: Callable[[], str]
     changed: Callable[[], None]  # the card session opened or closed
+    show: Callable[[], None]  # something that the tray tells is no longer so
     account: str | None = None  # of the operating system, for the trace
     vitale_assertions: VitaleAssertions | None = None  # no provider is shipped
     lanes: Lanes = field(default_factory=Lanes)
@@ -116,11 +120,14 @@ class Desk:
     references: References = field(default_factory=References)
     searches: Searches = field(default_factory=Searches)
     counts: Counts = field(default_factory=Counts)
+    rates: Rates = field(default_factory=Rates)
+    organisation_calls: OrganisationCalls = field(default_factory=OrganisationCalls)
     session: CardSession | None = None
     unreset: asyncio.Task[None] | None = None  # tries again to reset a card that another program keeps
     wrong_code: str | None = None  # serial of the card whose last code was wrong
     card_not_after: datetime | None = None  # of the CPx seen last
     organisation_seen: "OrganisationCertificate | Code | None" = None  # what opening the certificate gave last
+    wss_seen: datetime | Code | None = None  # until when wss can be served, or why it is not; None: not wanted
     seen: list[ReaderSeen] | None = None  # what the watcher saw last; None: the card service is down
     seen_change: asyncio.Condition = field(default_factory=asyncio.Condition)
     journal_settled: bool = False  # the journal lane's: what the last stop cut short has its outcome
@@ -144,9 +151,18 @@ class Desk:
     def organisation_configured(self) -> bool:
         return self.environment is Environment.SIMULATED or self.settings().organisation.certificate is not None
 
+    def take(self, what: Rated, origin: str) -> None:
+        """Count one against the origin's limits. Raises rate.limited {retryAfterS, limit}."""
+        self.rates.take(what, origin, self.settings().limits, self.now())
+
     async def identity(self) -> Identity:
-        """This installation's key. Raises keyring.absent."""
+        """This installation's key. Raises keyring.absent, identity.damaged."""
         return await self.lanes.secrets.run(self.load_identity, timeout_s=SECRETS_TIMEOUT_S)
+
+    async def keys_at_hand(self) -> None:
+        """Before anything is asked or sent: no key, no receipt and no trace. Raises keyring.absent."""
+        await self.identity()
+        await self.lanes.secrets.run(self.journal.check_key, timeout_s=SECRETS_TIMEOUT_S)
 
     async def organisation(self) -> "OrganisationCertificate":
         """The organisation's certificate, opened. Raises certificate.missing/unreadable/notInsi, keyring.absent."""

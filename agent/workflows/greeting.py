@@ -1,6 +1,7 @@
 """agent.hello and agent.status: who we are, what may be asked, how we are."""
 
 from datetime import datetime
+from typing import Literal
 
 from agent import __version__
 from agent.errors import CATALOGUE, AgentError, Code
@@ -19,10 +20,11 @@ from agent.protocol.messages import (
     Reachability,
     StatusResult,
 )
-from agent.protocol.methods import METHODS
+from agent.protocol.methods import METHODS, WHILE_PENDING
 from agent.workflows.desk import Asker, Desk
 
 EXPIRY_DAYS = (90, 30, 7)
+WSS_EXPIRY_DAYS = (30, 7)  # made anew at once, by one command
 _STILL_VERIFIED = {
     "fr": "Un autre logiciel garde la carte CPS : son code y reste validé. La retirer si vous quittez le poste.",
     "en": "Another program keeps the CPS card: its code stays verified on it. Take it out when you leave.",
@@ -32,8 +34,11 @@ _STILL_VERIFIED = {
 async def hello(desk: Desk, asker: Asker, params: HelloParams) -> HelloResult:
     """What this origin may do here; with a challenge, the proof that this agent holds its key.
 
-    Raises keyring.absent; not for the command line, which looks into a workstation that lacks one.
+    A site that waits for the person's consent learns nothing by which it could tell this installation from another.
+    Raises keyring.absent, identity.damaged; not for the command line, which looks into a workstation that lacks one.
     """
+    if asker.pending:
+        return _stranger(desk, "pending", sorted(WHILE_PENDING))
     try:
         identity = await desk.identity()
     except AgentError:
@@ -44,9 +49,17 @@ async def hello(desk: Desk, asker: Asker, params: HelloParams) -> HelloResult:
 
 
 async def changed(desk: Desk, asker: Asker) -> ChangedParams:
-    """`agent.changed`: the same, and the warnings."""
-    known = _hello(desk, asker, await desk.identity(), None)
-    return ChangedParams(**{name: getattr(known, name) for name in HelloResult.model_fields}, warnings=notices(desk))
+    """`agent.changed`: the same, and the warnings. Without a key when there is none: the next hello says why."""
+    try:
+        identity = await desk.identity()
+    except AgentError:
+        identity = None
+    return _changed(_hello(desk, asker, identity, None), notices(desk))
+
+
+def denied(desk: Desk) -> ChangedParams:
+    """`agent.changed` for a site that may no longer, or not, talk to us."""
+    return _changed(_stranger(desk, "denied", []), [])
 
 
 async def status(desk: Desk, asker: Asker, _params: NoParams) -> StatusResult:
@@ -89,12 +102,12 @@ def notices(desk: Desk) -> list[Notice]:
             desk.card_not_after,
             desk.now(),
         )
+    found += _wss(desk)
     if desk.unreset is not None:
         found.append(Notice(reason="cpx.codeStillVerified", message=_STILL_VERIFIED))
     organisation = desk.organisation_seen
     if isinstance(organisation, Code):
-        title = CATALOGUE[organisation].title
-        found.append(Notice(reason=organisation.value, message={"fr": title.fr, "en": title.en}))
+        found.append(_trouble(organisation))
     elif organisation is not None:
         found += _expiry(
             "certificate.expires",
@@ -106,16 +119,68 @@ def notices(desk: Desk) -> list[Notice]:
     return found
 
 
-def _expiry(reason: str, what_fr: str, what_en: str, not_after: datetime, now: datetime) -> list[Notice]:
+def _wss(desk: Desk) -> list[Notice]:
+    """Why wss is not served, or that it will soon not be."""
+    seen = desk.wss_seen
+    if seen is None:
+        return []
+    if isinstance(seen, Code):
+        return [_trouble(seen)]
+    if seen <= desk.now():
+        return [_trouble(Code.WSS_CERTIFICATE)]
+    return _expiry(
+        "wss.expires",
+        "Le certificat local pour wss",
+        "The local certificate for wss",
+        seen,
+        desk.now(),
+        thresholds=WSS_EXPIRY_DAYS,
+        then=("lancer « insi-agent wss renew »", 'run "insi-agent wss renew"'),
+    )
+
+
+def _trouble(code: Code) -> Notice:
+    title = CATALOGUE[code].title
+    return Notice(reason=code.value, message={"fr": title.fr, "en": title.en})
+
+
+def _expiry(
+    reason: str,
+    what_fr: str,
+    what_en: str,
+    not_after: datetime,
+    now: datetime,
+    *,
+    thresholds: tuple[int, ...] = EXPIRY_DAYS,
+    then: tuple[str, str] = ("en commander un nouveau à l'ANS", "order a new one from ANS"),
+) -> list[Notice]:
     days = (not_after - now).days
-    threshold = min((limit for limit in EXPIRY_DAYS if days <= limit), default=None)
+    threshold = min((limit for limit in thresholds if days <= limit), default=None)
     if threshold is None:
         return []
     words = {
-        "fr": f"{what_fr} expire dans {max(days, 0)} jours : en commander un nouveau à l'ANS.",
-        "en": f"{what_en} expires in {max(days, 0)} days: order a new one from ANS.",
+        "fr": f"{what_fr} expire dans {max(days, 0)} jours : {then[0]}.",
+        "en": f"{what_en} expires in {max(days, 0)} days: {then[1]}.",
     }
     return [Notice(reason=reason, message=words, facts={"daysLeft": days, "notAfter": rfc3339(not_after)})]
+
+
+def _changed(known: HelloResult, warnings: list[Notice]) -> ChangedParams:
+    return ChangedParams(**{name: getattr(known, name) for name in HelloResult.model_fields}, warnings=warnings)
+
+
+def _stranger(desk: Desk, state: Literal["pending", "denied"], capabilities: list[str]) -> HelloResult:
+    """What a site may know that the person has not let in."""
+    return HelloResult(
+        api=API_LEVEL,
+        agent=AgentName(name="INSi Agent", version=__version__, instance_id=""),
+        origin_state=state,
+        environment=desk.environment,
+        profile=desk.settings().profile,
+        auth_modes=[],
+        capabilities=capabilities,
+        receipt_key={},
+    )
 
 
 def _hello(desk: Desk, asker: Asker, identity: Identity | None, challenge: str | None) -> HelloResult:

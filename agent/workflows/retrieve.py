@@ -8,7 +8,8 @@ import asyncio
 import hashlib
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -18,7 +19,7 @@ from agent.config import Software, Vitale
 from agent.errors import AgentError, Code
 from agent.insi import compare, rules, search
 from agent.insi.answers import Answer, read_answer
-from agent.insi.faults import may_repeat
+from agent.insi.faults import may_repeat, short_code
 from agent.insi.operations import Operation, Query, TraitsQuery, VitaleQuery
 from agent.insi.ports import HttpReply
 from agent.journal.ports import Conclusion, Intent, Link
@@ -39,6 +40,7 @@ from agent.protocol.session import unexpected
 from agent.workflows import vitale
 from agent.workflows.credentials import Credentials, choose_mode, credentials
 from agent.workflows.desk import Asker, Desk
+from agent.workflows.rates import Rated
 from agent.workflows.references import REPLAYED_FOR
 from agent.workflows.searches import Search
 
@@ -295,25 +297,43 @@ def _as_json(params: InsiParams) -> bytes:
 async def _retrieve(desk: Desk, asker: Asker, params: InsiParams, plan: Plan, watched: _Watched) -> TracedResult:
     """One operation at a time, first come first served; every attempt traced.
 
-    Raises software.notAuthorised, authMode.unavailable, user.required, insi.notConfigured before any card or
-    code, the codes of `credentials` and of `_attempt`; from the first attempt on with the facts of `_Run`.
+    Raises software.notAuthorised, authMode.unavailable, user.required, insi.notConfigured, rate.limited before any
+    card or code, the codes of `credentials` and of `_attempt`; from the first attempt on with the facts of `_Run`.
     """
     software, authorisation = desk.software_of(asker.origin)
     mode = choose_mode(desk, params)
-    await desk.identity()  # no key, no receipt: said before anything is sent
+    await desk.keys_at_hand()
     await asker.progress("insi.queued")
     async with desk.insi_turn.taken_by(asker.origin, wait_s=None):
         await _on_network(desk, lambda: _make_ready(desk, mode))
+        desk.rates.check(Rated.INSI_CALL, asker.origin, desk.settings().limits, desk.now())
         async with credentials(desk, asker, params, mode) as who:
+            desk.rates.count(Rated.INSI_CALL, asker.origin, desk.now())
             run = _Run(desk.new_id(), plan.operation, desk.now(), software, authorisation, who)
             watched.run = run
             try:
-                answer = await _climb(desk, asker, params, plan, watched)
-                return await _conclude(desk, asker, params, plan, run, answer)
+                with _shown(desk, asker, mode):
+                    answer = await _climb(desk, asker, params, plan, watched)
+                    return await _conclude(desk, asker, params, plan, run, answer)
             except AgentError as error:
                 if run.attempts:
                     error.facts |= run.facts()
                 raise
+
+
+@contextmanager
+def _shown(desk: Desk, asker: Asker, mode: AuthMode) -> Iterator[None]:
+    """A call with the organisation's certificate shows in the tray: nobody types a code for it."""
+    if mode is not AuthMode.ORGANISATION:
+        yield
+        return
+    desk.organisation_calls = desk.organisation_calls.began(asker.origin, desk.now().astimezone())
+    desk.show()
+    try:
+        yield
+    finally:
+        desk.organisation_calls = desk.organisation_calls.ended()
+        desk.show()
 
 
 async def _climb(desk: Desk, asker: Asker, params: InsiParams, plan: Plan, watched: _Watched) -> Answer:
@@ -459,7 +479,8 @@ async def _on_network(desk: Desk, call: Callable[[], T]) -> T:
 
 def _failure_code(failure: AgentError) -> str:
     """INSi's own code when a fault gave one, else our reason."""
-    return str(failure.facts.get("insi", {}).get("code") or failure.code.value)
+    given = failure.facts.get("insi", {}).get("code")
+    return short_code(given) if given else failure.code.value
 
 
 async def _journal(desk: Desk, write: Callable[[], T]) -> T:

@@ -87,13 +87,14 @@ def workstation(pcscd: Pcscd, tmp_path_factory: pytest.TempPathFactory) -> Itera
         vitale.insert()
         cps.insert()
         certificate = f'[organisation]\ncertificate = "{folder / "organisation.p12"}"\n'
+        fast_typist = "[limits]\npin_windows_per_minute = 60\n"
         write_config(
             folder / "config.toml",
             site=SITE,
             module=modules[0],
             insi=insi,
             anchors=folder / "ca.pem",
-            more=certificate,
+            more=certificate + fast_typist,
         )
         running = parts.enter_context(_started(folder, {**pcscd.environment, **desktop.environment}))
         yield Workstation(running.port, insi, desktop, vitale, cps, folder)

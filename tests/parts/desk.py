@@ -113,6 +113,11 @@ version = "1.0"
 origins = ["{second}"]
 [software.authorisation]
 test = "SIMULATEUR-0001"
+
+[limits]  # pages that never pause
+insi_per_minute = 100000
+insi_per_day = 100000
+pin_windows_per_minute = 100000
 """,
         )
 

@@ -34,6 +34,7 @@ from agent.signing.organisation import open_p12
 from agent.signing.ports import ModuleFacts, TokenSeen
 from agent.simulator.pki import open_pki
 from agent.tray.bridge import ActivityQuestion, PinQuestion
+from agent.tray.state import OrganisationCalls
 from agent.workflows import cpx, retrieve, vitale
 from agent.workflows.desk import Asker, Desk
 from tests.journal.making import KEY, journal
@@ -196,6 +197,7 @@ class Bench:
         self.readers.cards["contactless"] = parse_transcript(f"# CPS3 sans contact\nATR {CONTACTLESS_ATR}")
         self.reached: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)  # by progress step
         self.changes = 0
+        self.shown: list[OrganisationCalls] = []  # what the tray was told of them
         self._ids = iter(range(1, 10_000))
         self._loop = asyncio.new_event_loop()
         self.configure()
@@ -214,6 +216,7 @@ class Bench:
             now=self.clock,
             new_id=lambda: f"00000000-0000-4000-8000-1{next(self._ids):011d}",
             changed=self._changed,
+            show=lambda: self.shown.append(self.desk.organisation_calls),
             card_queue_s=0,
         )
         self.desk.seen = self.readers.seen()

@@ -22,7 +22,8 @@ from agent.signing.organisation import open_p12
 from agent.signing.ports import TokenSeen
 from agent.simulator.pki import Person, issue_card, issue_organisation, make_ca, p12, protected_objects
 from agent.workflows.desk import Desk
-from tests.workflows.making import CPS, DOCTOR, LEONARDO, OTHER, SITE, VITALE, Bench, Readers, Slot
+from tests.journal.making import journal
+from tests.workflows.making import CPS, DOCTOR, LEONARDO, OTHER, SITE, VITALE, Bench, Readers, Slot, Typist
 
 PASSPHRASE = b"une-phrase-de-test"
 
@@ -71,7 +72,7 @@ def test_the_real_desk_has_no_endpoint_without_anchors(tmp_path: Path) -> None:
         """What the composition root reads of an agent."""
 
         settings = Settings()
-        options = type("Options", (), {"answers_itself": False})
+        person = Typist()
 
         class places:  # noqa: N801  (an instance in the agent)
             data = state = journal = tmp_path
@@ -79,6 +80,10 @@ def test_the_real_desk_has_no_endpoint_without_anchors(tmp_path: Path) -> None:
         @staticmethod
         def session_changed() -> None:
             """Nobody is told."""
+
+        @staticmethod
+        def show_state() -> None:
+            """There is no tray."""
 
     desk = real_desk(Agent)  # type: ignore[arg-type]  # as much of it as is read
     desk.lanes.close()
@@ -116,6 +121,14 @@ def test_without_the_agents_key_nothing_is_sent(bench: Bench) -> None:
         raise AgentError(Code.KEYRING_ABSENT)
 
     bench.desk.load_identity = locked  # type: ignore[assignment]  # it never gives one
+
+    assert bench.refused(bench.by_traits()).code is Code.KEYRING_ABSENT
+    assert nothing_happened(bench)
+
+
+def test_without_the_journals_key_nothing_is_asked_or_sent(bench: Bench) -> None:
+    """A trace whose personal part could not be sealed would be no trace."""
+    bench.desk.journal = journal(bench.folder / "other", keys=None)
 
     assert bench.refused(bench.by_traits()).code is Code.KEYRING_ABSENT
     assert nothing_happened(bench)

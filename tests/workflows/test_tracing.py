@@ -59,6 +59,7 @@ class Stubborn:
     def __init__(self, own: Journal, refuses: str, code: Code) -> None:
         self._own, self._refuses, self._code = own, refuses, code
         self.unfinished, self.trace, self.image, self.close = own.unfinished, own.trace, own.image, own.close
+        self.check_key = own.check_key
 
     def intend(self, asked: Intent) -> Link:
         self._check("intend")
