@@ -21,8 +21,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from agent.insi.fake_service import UNAVAILABLE, FakeService, Style
-from agent.insi.tls import load_key
 from agent.model import AuthMode
+from agent.tls_key import load_key
 
 _MAX_REQUEST = 1 << 20
 _SOAP_TYPE = "application/soap+xml; charset=utf-8"

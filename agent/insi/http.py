@@ -16,8 +16,8 @@ from urllib3 import exceptions
 
 from agent.errors import AgentError, Code
 from agent.insi.ports import HttpReply
-from agent.insi.tls import load_key
 from agent.model import AuthMode
+from agent.tls_key import load_key
 
 
 @dataclass(frozen=True)
