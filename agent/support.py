@@ -1,0 +1,250 @@
+"""The support bundle: one private zip that a person can read before they send it, and that holds nobody's data. ★
+
+It is made on machines where things are broken: a part that fails becomes a line of the bundle, never its end.
+Of the journal it tells how much and which codes, never a personal part; of the settings everything but the
+numbers of professionals, structures and authorisations, each replaced by the same short name throughout.
+"""
+
+import io
+import json
+import os
+import platform
+import re
+import sys
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from agent import __version__
+from agent.app import Options, load_settings
+from agent.client import ask, find_agent
+from agent.config import Loaded
+from agent.doctor import examine
+from agent.errors import AgentError, Code
+from agent.log import redact
+from agent.places import Places, write_private
+
+README = "LISEZ-MOI.txt"
+
+_MASKED_VALUES = {  # the path of a setting, a star for any member or any row → what its value is called instead
+    "software.*.authorisation.*": "autorisation",
+    "cpx.billing_ids.*.professional": "professionnel",
+    "cpx.billing_ids.*.structure": "structure",
+    "cpx.billing_ids.*.value": "facturation",
+}
+_MASKED_NAMES = {"cpx.activities": "professionnel", "cpx.specialities": "professionnel"}  # whose members' names are
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The agent, or the simulator, that the bundle is about."""
+
+    simulated: bool
+    config_file: Path | None
+
+    def settings(self) -> Loaded:
+        return load_settings(Options(simulate=self.simulated, config_file=self.config_file))
+
+    def places(self) -> Places:
+        if self.simulated:
+            return Places.simulated()
+        try:
+            return Places.real(self.settings().settings.journal.directory)
+        except (AgentError, OSError):
+            return Places.real()  # wrong settings are said by their own part
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What was written, and which parts could not be made."""
+
+    file: Path
+    failed: tuple[str, ...]
+
+
+def write_bundle(output: Path | None, *, now: datetime, simulated: bool, config_file: Path | None = None) -> Bundle:
+    """Write the bundle to `output`, or here under a name with the date. Raises config.invalid when it cannot be."""
+    file = output or Path(f"insi-agent-support-{now:%Y%m%d-%H%M%S}.zip")
+    subject = Subject(simulated, config_file)
+    parts = {name: partial(make, subject) for name, (_, make) in _PARTS.items()}
+    parts |= {f"logs/{log.name}": partial(_log, log) for log in _logs(subject.places().log)}
+    members, failed = {}, []
+    for name, make in parts.items():
+        try:
+            made = make()
+        except Exception as error:  # noqa: BLE001  (as the doctor: whatever is broken here is what support must learn)
+            made = {"failed": _why(error)}
+            failed.append(name)
+        members[name] = made if isinstance(made, str) else _as_json(made)
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in {README: readme(failed), **members}.items():
+            archive.writestr(name, text)
+    write_private(file, content.getvalue())
+    return Bundle(file, tuple(failed))
+
+
+def readme(failed: list[str]) -> str:
+    """What the bundle holds, in the words of who is asked to send it."""
+    lines = [
+        f"Dossier d'assistance d'INSi Agent {__version__}.",
+        "",
+        *(f"- {name} : {says}" for name, (says, _) in _PARTS.items()),
+        "- logs/ : les journaux techniques, filtrés une seconde fois",
+        "",
+        "Il ne contient aucune donnée de patient, aucun code de carte, aucune clé, aucun secret.",
+        "Les numéros des professionnels, des structures et d'autorisation y sont remplacés.",
+        "Les chemins de fichiers et les adresses des sites autorisés y figurent.",
+        "Il se lit avec tout logiciel : le relire avant de l'envoyer.",
+        *(["", f"N'a pas pu être relevé : {', '.join(failed)} (la raison y est écrite)."] if failed else []),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+# ---------------------------------------------------------------- the parts
+
+
+def _versions(_subject: Subject) -> dict[str, Any]:
+    return {
+        "agent": __version__,
+        "python": sys.version,
+        "platform": platform.platform(),
+        "system": _system(),
+        "frozen": bool(getattr(sys, "frozen", False)),
+        "desktop": {name: os.environ.get(name) for name in ("XDG_SESSION_TYPE", "XDG_CURRENT_DESKTOP")},
+        "packages": dict(_packages()),
+    }
+
+
+def _system() -> str:
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return platform.system()
+
+
+def _packages() -> Iterator[tuple[str, str]]:
+    """The outside packages that the agent asks for, as they are installed here; the frozen program does not know."""
+    known: list[str] = []
+    with suppress(metadata.PackageNotFoundError):
+        known = metadata.requires("insi-agent") or []
+    for asked in known:
+        if "extra ==" not in asked:
+            name = re.split(r"[^A-Za-z0-9._-]", asked)[0]
+            with suppress(metadata.PackageNotFoundError):  # of another system
+                yield name, metadata.version(name)
+
+
+def _settings(subject: Subject) -> dict[str, Any]:
+    loaded = subject.settings()
+    mask = _Mask()
+    values = mask.masked(loaded.settings.model_dump(), ())
+    return {"values": values, "sources": {mask.path(path): source for path, source in loaded.sources.items()}}
+
+
+def _doctor(subject: Subject) -> list[dict[str, Any]]:
+    return [finding.as_json() for finding in examine(subject.config_file)]
+
+
+def _status(subject: Subject) -> dict[str, Any] | None:
+    try:
+        return ask(find_agent(simulated=subject.simulated), ("agent.status", {}))[0]
+    except AgentError as error:
+        if error.code is not Code.AGENT_NOT_RUNNING:
+            raise
+        return None
+
+
+def _journal(subject: Subject) -> dict[str, Any] | None:
+    from agent.journal.store import HELD, survey
+
+    try:
+        found = survey(subject.places().journal)
+    except AgentError as error:
+        if error.detail != HELD:
+            raise
+        return {"held": "by the running agent; its calls are counted in status.json"}
+    return asdict(found) if found else None
+
+
+_PARTS: dict[str, tuple[str, Callable[[Subject], Any]]] = {
+    "versions.json": ("versions de l'agent, du système et des composants", _versions),
+    "settings.json": ("les réglages et d'où vient chacun, numéros masqués", _settings),
+    "doctor.json": ("ce que dit « insi-agent doctor » de ce poste", _doctor),
+    "status.json": ("l'état de l'agent en marche", _status),
+    "journal.json": ("combien d'appels et avec quels codes ; aucune donnée personnelle", _journal),
+}
+
+
+def _logs(folder: Path) -> list[Path]:
+    return [file for file in sorted(folder.glob("agent.log*")) if re.fullmatch(r"agent\.log(\.\d{1,2})?", file.name)]
+
+
+def _log(file: Path) -> str:
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "".join(f"{redact(line)}\n" for line in lines)
+
+
+# ---------------------------------------------------------------- what is left out
+
+
+class _Mask:
+    """The same number under the same short name, so that support sees which rows belong together."""
+
+    def __init__(self) -> None:
+        self._names: dict[tuple[str, str], str] = {}
+
+    def masked(self, value: Any, path: tuple[str, ...]) -> Any:
+        """The settings without numbers of people; `path` is where `value` stands."""
+        if isinstance(value, Mapping):
+            kind = _MASKED_NAMES.get(".".join(path))
+            return {
+                self._called(kind, name) if kind else name: self.masked(member, (*path, name))
+                for name, member in value.items()
+            }
+        if isinstance(value, list):
+            return [self.masked(row, (*path, "*")) for row in value]
+        kind = next((kind for row, kind in _MASKED_VALUES.items() if _fits(path, row)), None)
+        return self._called(kind, value) if kind and value is not None else value
+
+    def path(self, path: str) -> str:
+        """The path of a setting, as its value is shown."""
+        for above, kind in _MASKED_NAMES.items():
+            if path.startswith(f"{above}."):
+                return f"{above}.{self._called(kind, path.removeprefix(f'{above}.'))}"
+        return path
+
+    def _called(self, kind: str, value: Any) -> str:
+        number = 1 + sum(known == kind for known, _ in self._names)
+        return self._names.setdefault((kind, str(value)), f"[{kind} {number}]")
+
+
+def _fits(path: tuple[str, ...], row: str) -> bool:
+    wanted = row.split(".")
+    return len(path) == len(wanted) and all(star in ("*", name) for name, star in zip(path, wanted, strict=True))
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(_redacted(value), ensure_ascii=False, indent=2) + "\n"
+
+
+def _redacted(value: Any) -> Any:
+    """Every text once more through the net of the log; a path is kept, however long."""
+    if isinstance(value, Mapping):
+        return {redact(str(name)): _redacted(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redacted(member) for member in value]
+    if isinstance(value, str):
+        return redact(value)
+    return str(value) if isinstance(value, Path) else value
+
+
+def _why(error: Exception) -> str:
+    """What happened, without what an outside library says of it."""
+    return str(error) if isinstance(error, AgentError) else type(error).__name__
