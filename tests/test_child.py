@@ -2,11 +2,13 @@
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,9 @@ from hypothesis import strategies as st
 import agent
 from agent.child import Child, Pipe
 from agent.errors import AgentError, Code
+from tests.parts.agent import RefusedError, Site
+from tests.parts.desktop import until
+from tests.parts.program import Program, port_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -203,6 +208,68 @@ def test_a_child_leaves_no_core_dump(start):
     header, _ = start("limits").ask({})
 
     assert {"core": [0, 0], "dumpable": 0} == header
+
+
+# Around the program all is done for a core file: no limit, a folder where it may write. And nobody with root's rights.
+ALLOWED = ["bash", "-c", 'ulimit -c unlimited && exec "$@"', "_"]
+WITHOUT_RIGHTS = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+
+
+def has_a_closed_memory(pid: int) -> bool:
+    """Whether a process of the same user may not look into it: proc(5), dumpable is 0."""
+    looked = subprocess.run([*WITHOUT_RIGHTS, "cat", f"/proc/{pid}/environ"], capture_output=True, check=False)
+    return looked.returncode != 0 and b"Permission denied" in looked.stderr
+
+
+def core_limit(pid: int) -> list[str]:
+    (line,) = [line for line in Path(f"/proc/{pid}/limits").read_text().splitlines() if "core file" in line]
+    return line.split()[4:6]
+
+
+def test_a_program_that_is_not_hardened_leaves_a_core_here(tmp_path):
+    """Else the next test would prove nothing."""
+    waits = [sys.executable, "-c", "print(flush=True); import time; time.sleep(3600)"]
+    process = subprocess.Popen([*WITHOUT_RIGHTS, *ALLOWED, *waits], cwd=tmp_path, stdout=subprocess.PIPE)
+    assert process.stdout
+    process.stdout.readline()
+    open_to_its_user, limit = not has_a_closed_memory(process.pid), core_limit(process.pid)
+    os.kill(process.pid, signal.SIGABRT)
+    _, status = os.waitpid(process.pid, 0)
+    process.stdout.close()
+
+    assert (open_to_its_user, limit) == (True, ["unlimited", "unlimited"])
+    assert (os.WTERMSIG(status), os.WCOREDUMP(status)) == (signal.SIGABRT, True)
+    pattern = Path("/proc/sys/kernel/core_pattern").read_text()
+    assert pattern.startswith(("|", "/")) or [file for file in tmp_path.iterdir() if file.stat().st_size]
+
+
+def test_agent_worker_and_window_abort_in_the_middle_of_their_work_and_leave_no_core(tmp_path, simulator_pki):
+    shutil.copytree(simulator_pki, tmp_path / ".local/state/insi-agent/simulator/data")
+    before = {file for file in tmp_path.rglob("*") if file.is_file()}
+    demo = [*WITHOUT_RIGHTS, *ALLOWED, sys.executable, "-m", "agent", "demo", "--headless", "--json"]
+    with Program(demo, tmp_path, PYTHONPATH=str(ROOT), INSI_AGENT_SIMULATED_PIN="wait") as program:
+        address = program.address()
+        site = Site(port_of(address), origin=address["origin"])
+        asked = site.send("cpx.unlock")
+        until(lambda: len(program.others("pin")) == 1, "the window asks for the code")
+        (window,), (worker,) = program.others("pin"), program.others("pkcs11")
+        for pid in (program.pid, worker, window):
+            until(partial(has_a_closed_memory, pid), f"{pid} has begun")  # Python starts before it hardens itself
+            assert core_limit(pid) == ["0", "0"]
+        os.kill(window, signal.SIGABRT)
+        with pytest.raises(RefusedError) as refused:
+            site.reply(asked)
+        os.kill(worker, signal.SIGABRT)
+        assert gone(worker)
+        assert site.call("cpx.status")["present"]  # another worker
+        os.kill(program.pid, signal.SIGABRT)
+        _, status = os.waitpid(program.pid, 0)
+        site.close()
+
+    assert refused.value.reason == "device.crashed"
+    assert (os.WTERMSIG(status), os.WCOREDUMP(status)) == (signal.SIGABRT, False)
+    written = {file for file in tmp_path.rglob("*") if file.is_file()} - before
+    assert [file for file in written if "core" in file.name] == []
 
 
 def test_a_child_that_hangs_dies_with_a_killed_agent(environment):

@@ -44,8 +44,8 @@ def softhsm_each_time() -> Iterator["SoftHsm"]:
 class SoftHsm:
     """SoftHSM2 in a folder of its own. It has no try counter: wrong codes never lock it."""
 
-    def __init__(self, folder: Path, card: SimulatedCard, *, each_time: bool = False) -> None:
-        self.card, self._each_time = card, each_time
+    def __init__(self, folder: Path, card: SimulatedCard, *, each_time: bool = False, pin: str = PIN.decode()) -> None:
+        self.card, self._each_time, self._pin = card, each_time, pin
         modules = sorted(Path("/usr/lib").glob("**/libsofthsm2.so"))
         assert modules, "SoftHSM2 is missing: apt-get install softhsm2 opensc"
         self.module = modules[0]
@@ -56,10 +56,8 @@ class SoftHsm:
         self._provision()
 
     def _provision(self) -> None:
-        pin = PIN.decode()
-        self._run(
-            "softhsm2-util", "--init-token", "--free", "--label", self.card.label, "--so-pin", "12345678", "--pin", pin
-        )
+        new = ("--init-token", "--free", "--label", self.card.label, "--so-pin", "12345678", "--pin", self._pin)
+        self._run("softhsm2-util", *new)
         for label, pair in zip(KEYS, self.card.keys, strict=True):
             key = pair.key.private_bytes(
                 serialization.Encoding.DER, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
@@ -73,7 +71,7 @@ class SoftHsm:
             self._write("data", label, content, "--private")
 
     def _write(self, kind: str, label: str, content: bytes, *more: str) -> None:
-        login = ("--login", "--pin", PIN.decode(), "--token-label", self.card.label)
+        login = ("--login", "--pin", self._pin, "--token-label", self.card.label)
         what = ("--write-object", self._file(content), "--type", kind, "--label", label)
         self._run("pkcs11-tool", "--module", str(self.module), *login, *what, *more)
 
