@@ -14,29 +14,30 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import uuid4
 
 from agent import __version__
 from agent.config import ALL_RIGHTS, BillingId, Loaded, Settings, Software, Source, load, system_layers
+from agent.consent import Consent, Decisions
 from agent.errors import AgentError, Code
 from agent.insi.addresses import ADDRESSES
 from agent.lane import Lane
-from agent.model import AuthMode, CardKind, Environment, ReaderSeen, Right, Value
+from agent.model import AuthMode, CardKind, Environment, ReaderSeen, Value
 from agent.pin import Pin
 from agent.places import Places, Running, announce, claim, instance_id, withdraw
-from agent.protocol.messages import API_LEVEL, CpxChangedParams, WatchResult
+from agent.protocol.messages import API_LEVEL, CpxChangedParams, SitesResult, WatchResult
 from agent.protocol.methods import BEFORE_HELLO, FROM_MEMORY
 from agent.protocol.origins import Caller, Doorkeeper
 from agent.protocol.session import Call
-from agent.tray.bridge import ActivityQuestion, PinQuestion
+from agent.tray.bridge import ActivityQuestion, ConsentQuestion, PinQuestion, SitesQuestion
 from agent.tray.state import TrayState
 from agent.workflows import cpx, greeting, retrieve, trace, vitale
-from agent.workflows.desk import Asker, CardSession, Desk
+from agent.workflows.desk import SECRETS_TIMEOUT_S, Asker, CardSession, Desk
+from agent.workflows.sites import Rules, Sites
 from agent.workflows.watching import changes
 
 if TYPE_CHECKING:
-    from agent.identity import Identity
     from agent.insi.fake_insi import SimulatedInsi
     from agent.insi.http import HttpTeleservice
     from agent.insi.ports import HttpReply
@@ -48,13 +49,13 @@ if TYPE_CHECKING:
     from agent.signing.ports import TokenProcess
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 SIMULATED_AUTHORISATION = "SIMULATEUR-0001"
 P12_SECRET_NAME = "organisation-passphrase"  # noqa: S105  (a name, not the secret)
 STOP_PATIENCE_S = 10
 SCREEN_TIMEOUT_S = 10
 CHANGE_NOTHING = BEFORE_HELLO | FROM_MEMORY
-DENIED = {"origin_state": "denied", "capabilities": []}
 
 Workflow = Callable[[Desk, Asker, Any], Awaitable[Value]]
 
@@ -68,6 +69,13 @@ WORKFLOWS: dict[str, Workflow] = {
     "insi.retrieveWithVitale": retrieve.with_vitale,
     "insi.retrieveByTraits": retrieve.by_traits,
     "trace.get": trace.get,
+}
+
+
+SITES: dict[str, Callable[[Sites, Any], Awaitable[SitesResult]]] = {
+    "sites.list": Sites.listing,
+    "sites.revoke": Sites.revoke,
+    "sites.unblock": Sites.unblock,
 }
 
 
@@ -91,7 +99,9 @@ class Agent:
         self.places = places
         self.loaded = loaded
         self._running: Running | None = None
+        self.person = _Person(self, simulated=options.answers_itself)
         self.desk: Desk
+        self.sites: Sites
         self.simulated_insi: SimulatedInsi | None = None
         self.state_changed: Callable[[TrayState], None] = lambda _state: None
         self._stops: list[Callable[[], None]] = []  # in the order things were started
@@ -100,6 +110,7 @@ class Agent:
         self._expiry: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._telling = asyncio.Lock()
+        self._securing = asyncio.Lock()
 
     @property
     def settings(self) -> Settings:
@@ -131,6 +142,7 @@ class Agent:
         self._loop = asyncio.get_running_loop()
         self.desk = simulated_desk(self) if self.options.simulate else real_desk(self)
         self._stops.append(self.desk.lanes.close)
+        self.sites = self._open_sites()
         self._server = Server(
             doorkeeper=self._doorkeeper,
             handler=self._handle,
@@ -140,7 +152,7 @@ class Agent:
                 "api": [API_LEVEL],
                 "instanceId": self.desk.instance_id,
             },
-            connections=self.settings.connections,
+            door=lambda: self.settings.door,
         )
         ports = self.settings.ports if self.options.port is None else [self.options.port]
         await self._server.open(ports)
@@ -151,6 +163,7 @@ class Agent:
         self._stops.append(watch.close)
         if self.desk.organisation_configured():
             self._spawn(self._open_organisation())
+        self._spawn(self._open_secure())
         self.desk.finish(self._watch_screen())
         log.info("listening on port %s, %s", self.port, self.desk.environment)
 
@@ -162,6 +175,7 @@ class Agent:
         desk = self.desk
         try:
             await self._server.shut()
+            await self.sites.close()
             if desk.exchanges:
                 _, hanging = await asyncio.wait(desk.exchanges, timeout=STOP_PATIENCE_S)
                 if hanging:  # perhaps a login on a pin-pad: with its process it ends, and the card is reset
@@ -195,14 +209,11 @@ class Agent:
             return
         if self.settings.environment is not self.desk.environment:
             log.warning("another environment is configured: it counts from the next start on")
-        await asyncio.gather(*(self._revoke(conversation) for conversation in self._server.revoked()))
+        await self._settle()
         with contextlib.suppress(AgentError):  # the next call connects as it is configured now
             await self.desk.lanes.network.run(self.desk.teleservice.close, timeout_s=5)
+        self._spawn(self._open_secure())
         await self._tell_changes()
-
-    async def _revoke(self, conversation: "Conversation") -> None:
-        known = await greeting.changed(self.desk, self._asker(conversation, _silent))
-        await conversation.revoke(known.model_copy(update=DENIED))
 
     async def _open_organisation(self) -> None:
         """Know early when the organisation's certificate is missing or ends soon."""
@@ -210,18 +221,102 @@ class Agent:
             await self.desk.organisation()
         await self._tell_changes()
 
+    async def _open_secure(self) -> None:
+        """Listen for wss where that is wanted; once open, other settings and certificates count from the next start."""
+        async with self._securing:
+            if isinstance(self.desk.wss_seen, datetime):
+                return
+            self.desk.wss_seen = await self._secured() if self.settings.wss.enabled else None
+        await self._tell_changes()
+        self.show_state()
+
+    async def _secured(self) -> datetime | Code:
+        """Until when wss is open, or why it is not. ws does not wait for it: a keyring may ask the person."""
+        from agent.local_tls import LocalTls
+        from agent.secrets import FileSecrets, KeyringSecrets
+
+        folder = self.places.data
+        tls = LocalTls(folder, FileSecrets(folder) if self.options.simulate else KeyringSecrets())
+        try:
+            pair, context = await self.desk.lanes.secrets.run(
+                partial(tls.load, self.desk.now()), timeout_s=SECRETS_TIMEOUT_S
+            )
+            port = await self._server.open_secure(self.settings.wss.ports, context)
+        except AgentError as error:
+            log.log(logging.getLevelNamesMapping()[error.row.level], "no wss: %s", error)
+            return error.code
+        log.info("wss on port %s", port)
+        return pair.not_after
+
     # ------------------------------------------------------------ the door
 
     def _doorkeeper(self) -> Doorkeeper:
-        allowed = {row.origin: frozenset(row.rights) - {Right.ADMIN} for row in self.settings.origins.allowed}
-        if self.options.demo_origin:
-            allowed[self.options.demo_origin] = frozenset(ALL_RIGHTS)
-        return Doorkeeper(allowed, self._running.token if self._running else "", self.settings.disabled)
+        return Doorkeeper(
+            self.sites.allowed,
+            self._running.token if self._running else "",
+            self.settings.disabled,
+            asks=self.settings.asks_for_unknown_origins,
+            turned_away=self.sites.turned_away,
+        )
+
+    def _rules(self) -> Rules:
+        rules = Rules.of(self.settings)
+        demo = {self.options.demo_origin: frozenset(ALL_RIGHTS)} if self.options.demo_origin else {}
+        return Rules({**rules.configured, **demo}, rules.consent)
+
+    def _open_sites(self) -> Sites:
+        """Raises config.invalid."""
+        from agent.sites import keep_decisions, read_decisions
+
+        folder = self.places.data
+
+        async def keep(decisions: Decisions) -> None:
+            await self.desk.lanes.journal.run(partial(keep_decisions, folder, decisions), timeout_s=5)
+
+        return Sites(
+            read_decisions(folder),
+            settings=lambda: self.settings,
+            rules=self._rules,
+            person=self.person,
+            keep=keep,
+            settle=self._settle,
+            now=self.desk.now,
+        )
+
+    async def _settle(self, refused: str | None = None) -> None:
+        """Let in who waited and now may, turn away who no longer may, or waited as `refused`."""
+        admitted = self._server.admissible()
+        for conversation, rights in admitted:
+            conversation.admit(rights)
+        lost = set(self._server.revoked())
+        lost |= {one for one in self._server.conversations if one.caller.pending and one.caller.origin == refused}
+        for conversation in (*lost, *(one for one, _ in admitted)):
+            self.sites.leave(conversation.caller.origin, conversation)
+        await asyncio.gather(*(conversation.revoke(greeting.denied(self.desk)) for conversation in lost))
+        for conversation, _ in admitted:  # not waited for: our key may be in a keyring that asks the person first
+            self._spawn(self._tell_change(conversation))
+
+    async def _wait_for_consent(self, conversation: "Conversation") -> None:
+        """Have the person asked, until they have answered or the page has gone."""
+        await self._settle()  # what was decided between its handshake and its hello
+        origin = conversation.caller.origin
+        if conversation.caller.pending and self.sites.wait(origin, conversation):
+            await conversation.closed()
+            self.sites.leave(origin, conversation)
+
+    def show_sites(self) -> None:
+        """Open the window of sites. From any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            self._loop.call_soon_threadsafe(lambda: self._spawn(self.sites.show()))
 
     async def _handle(self, conversation: "Conversation", call: Call, progress: "Progress") -> Value:
         if call.method.name in ("cards.watch", "cards.unwatch"):
             conversation.watching = call.method.name == "cards.watch"
             return WatchResult(readers=self.desk.seen or [])
+        if call.method.name in SITES:
+            return await SITES[call.method.name](self.sites, call.params)
+        if conversation.caller.pending:
+            self._spawn(self._wait_for_consent(conversation))
         try:
             return await WORKFLOWS[call.method.name](self.desk, self._asker(conversation, progress), call.params)
         finally:
@@ -231,7 +326,7 @@ class Agent:
     @staticmethod
     def _asker(conversation: "Conversation", progress: "Progress") -> Asker:
         caller: Caller = conversation.caller
-        return Asker(caller.origin, caller.rights, progress)
+        return Asker(caller.origin, caller.rights, progress, caller.pending)
 
     async def _tell_changes(self) -> None:
         """Push agent.changed when what hello said, or a warning, is no longer so."""
@@ -239,8 +334,12 @@ class Agent:
         if before == self._told:
             return
         for conversation in list(self._server.conversations):
-            asker = self._asker(conversation, _silent)
-            await conversation.notify("agent.changed", await greeting.changed(self.desk, asker))
+            if not conversation.caller.pending:
+                await self._tell_change(conversation)
+
+    async def _tell_change(self, conversation: "Conversation") -> None:
+        changed = await greeting.changed(self.desk, self._asker(conversation, _silent))
+        await conversation.notify("agent.changed", changed)
 
     def _facts(self) -> object:
         return self.settings.profile, self.desk.auth_modes(), greeting.notices(self.desk)
@@ -270,7 +369,7 @@ class Agent:
             await cpx.end_session(self.desk, ended, card_left=True)
         elif any(params.card and params.card.kind is CardKind.CPX for _, params in notifications):
             self.session_changed()
-        self._show_state()
+        self.show_state()
 
     async def _watch_screen(self) -> None:
         """Listen to the screen's lock, without making anybody wait for a bus."""
@@ -307,7 +406,7 @@ class Agent:
             self._expiry = None
         if self.desk.session is not None:
             self._expiry = asyncio.create_task(self._end_expired_session(), name="card-session")
-        self._show_state()
+        self.show_state()
 
     async def _end_expired_session(self) -> None:
         left = await cpx.end_expired_session(self.desk)
@@ -327,24 +426,31 @@ class Agent:
     def show_state_in(self, shown: Callable[[TrayState], None]) -> None:
         """Tell every later state to `shown`, and the present one now. From any thread."""
         self.state_changed = shown
-        self._loop.call_soon_threadsafe(self._show_state)
+        self._loop.call_soon_threadsafe(self.show_state)
 
     def question(self, *, opened: bool) -> None:
         """A window opened or closed."""
         self._questions += 1 if opened else -1
-        self._show_state()
+        self.show_state()
 
-    def _show_state(self) -> None:
+    def show_state(self) -> None:
+        """Tell the tray how things stand."""
         self.state_changed(
             TrayState(
                 environment=self.desk.environment,
-                troubles=() if self.desk.seen is not None else (Code.PCSC_UNAVAILABLE,),
+                troubles=self._troubles(),
                 question_open=self._questions > 0,
                 professional_card=vitale.has_card(self.desk, CardKind.CPX),
                 unlocked=self.desk.session is not None,
                 demo=self.options.demo_origin is not None,
+                organisation=self.desk.organisation_calls,
             )
         )
+
+    def _troubles(self) -> tuple[Code, ...]:
+        """What does not work now, most serious first."""
+        cards = () if self.desk.seen is not None else (Code.PCSC_UNAVAILABLE,)
+        return (*cards, self.desk.wss_seen) if isinstance(self.desk.wss_seen, Code) else cards
 
     def on_stop(self, stop: Callable[[], None]) -> None:
         """Call `stop` when the agent stops, after whatever is started later."""
@@ -481,10 +587,11 @@ def _desk(
     endpoint: Callable[[AuthMode], tuple[str, bytes]],
 ) -> Desk:
     """The parts that the real desk and the simulated one share."""
+    from agent.journal.chain import signed_at
     from agent.journal.store import Journal
-    from agent.secrets import load_identity
+    from agent.secrets import load_identity, load_journal_keys
 
-    load = _Once(lambda: load_identity(secrets))
+    load = _Once(lambda: load_identity(secrets, agent.places.data))
     settings = agent.settings
     return Desk(
         settings=lambda: agent.settings,
@@ -499,14 +606,16 @@ def _desk(
         journal=Journal(
             agent.places.journal,
             sign=lambda data: load().sign_bytes(data),
-            verify=lambda data, signature: load().verify_bytes(data, signature),
+            verify=lambda data, signature: load().verify_dated(data, signature, signed_at(data)),
+            keys=_Once(lambda: load_journal_keys(secrets)),
             max_reply_bytes=settings.insi.max_reply_bytes,
         ),
-        person=_Person(agent, simulated=agent.options.answers_itself),
+        person=agent.person,
         now=lambda: datetime.now(UTC),
         new_id=lambda: str(uuid4()),
         account=_account(),
         changed=agent.session_changed,
+        show=agent.show_state,
     )
 
 
@@ -544,14 +653,14 @@ def _vitale_source(agent: Agent, readers: "Readers") -> "VitaleSource":
     return PcscVitale(readers, lambda: (agent.settings.readers.prefer, agent.settings.readers.exclude))
 
 
-class _Once:
+class _Once(Generic[T]):
     """A value made at first use, by whichever thread comes first; a failure is not kept."""
 
-    def __init__(self, make: "Callable[[], Identity]") -> None:
+    def __init__(self, make: Callable[[], T]) -> None:
         self._make, self._lock = make, threading.Lock()
-        self._made: Identity | None = None
+        self._made: T | None = None
 
-    def __call__(self) -> "Identity":
+    def __call__(self) -> T:
         with self._lock:
             if self._made is None:
                 self._made = self._make()
@@ -617,6 +726,16 @@ class _Person:
     async def ask_activity(self, question: ActivityQuestion) -> str:
         with self._shown():
             return await self._person.ask_activity(question)
+
+    async def undisturbed(self) -> None:
+        await self._person.undisturbed()
+
+    async def ask_consent(self, question: ConsentQuestion) -> Consent:
+        with self._shown():
+            return await self._person.ask_consent(question)
+
+    async def show_sites(self, question: SitesQuestion) -> str | None:
+        return await self._person.show_sites(question)
 
     @contextlib.contextmanager
     def _shown(self) -> Iterator[None]:

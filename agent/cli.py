@@ -7,12 +7,13 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from agent import __version__, cards_command
+from agent import __version__, cards_command, policy_command, sites_command, wss_command
 from agent.errors import AgentError, Code
-from agent.places import Places
+from agent.places import Places, claim, instance_id
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 
@@ -87,9 +88,24 @@ def _parser() -> argparse.ArgumentParser:
     organisation.add_argument("action", choices=["enrol"], help="demander sa phrase secrète et la mettre au trousseau")
     organisation.add_argument("--config", type=Path, metavar="FICHIER")
 
+    support = command("support-bundle", _support_bundle, "réunir en un fichier ce qui aide l'assistance")
+    support.add_argument("--output", type=Path, metavar="FICHIER", help="ce fichier ; sinon ici, sous un nom daté")
+    support.add_argument("--simulated", action="store_true", help="pour le simulateur")
+    support.add_argument("--config", type=Path, metavar="FICHIER")
+
+    policy_command.add_words(
+        command("policy", policy_command.run, "règles de navigateur pour que les sites autorisés joignent l'agent")
+    )
+
     identity = command("identity", _identity, "la clé qui signe les reçus de ce poste")
-    identity.add_argument("action", choices=["show"])
+    identity.add_argument("action", choices=["show", "rotate"], help="la montrer, ou la remplacer (agent arrêté)")
     identity.add_argument("--simulated", action="store_true", help="celle du simulateur")
+
+    sites = commands.add_parser("sites", help="les sites autorisés, refusés ou remis à plus tard")
+    sites_command.add_words(sites)
+
+    wss = commands.add_parser("wss", help="le certificat local pour wss, dont seul Safari a besoin")
+    wss_command.add_words(wss)
     return parser
 
 
@@ -189,6 +205,18 @@ def _doctor(parsed: argparse.Namespace) -> int:
     return 0 if all(finding.well for finding in findings) else 1
 
 
+def _support_bundle(parsed: argparse.Namespace) -> int:
+    from agent.support import write_bundle
+
+    now = datetime.now(UTC)
+    made = write_bundle(parsed.output, now=now, simulated=parsed.simulated, config_file=parsed.config)
+    print(f"{made.file} : versions, réglages, diagnostic, état, journaux techniques.")
+    print("Aucune donnée de patient, aucun code, aucun secret ; le relire avant de l'envoyer.")
+    for name in made.failed:
+        print(f"N'a pas pu être relevé : {name}", file=sys.stderr)
+    return 0
+
+
 def _organisation(parsed: argparse.Namespace) -> int:
     """Try the passphrase on the configured file, then keep it in the user's keyring."""
     from agent.app import P12_SECRET_NAME, Options, load_settings
@@ -207,11 +235,24 @@ def _organisation(parsed: argparse.Namespace) -> int:
 
 
 def _identity(parsed: argparse.Namespace) -> int:
-    from agent.secrets import FileSecrets, KeyringSecrets, load_identity
+    from agent.secrets import FileSecrets, KeyringSecrets, load_identity, rotate_identity
 
     places = (Places.simulated() if parsed.simulated else Places.real()).create()
-    identity = load_identity(FileSecrets(places.data) if parsed.simulated else KeyringSecrets())
-    return _print_json({"thumbprint": identity.thumbprint, "publicKey": identity.public_jwk()})
+    secrets = FileSecrets(places.data) if parsed.simulated else KeyringSecrets()
+    if parsed.action == "rotate":
+        release = claim(places.runtime)
+        try:
+            now = datetime.now(UTC)
+            identity = rotate_identity(secrets, places.data, instance_id=instance_id(places.data), at=now)
+        finally:
+            release()
+    else:
+        identity = load_identity(secrets, places.data)
+    former = [
+        {"thumbprint": key.public_jwk["kid"], "publicKey": key.public_jwk, "statement": key.statement}
+        for key in identity.former
+    ]
+    return _print_json({"thumbprint": identity.thumbprint, "publicKey": identity.public_jwk(), "former": former})
 
 
 def _ask(parsed: argparse.Namespace, method: str) -> Any:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from agent.errors import AgentError, Code
 from agent.model import CardKind, Environment, Profile, Right
 
+_ORIGIN = r"^https://[a-z0-9.-]+(:\d{1,5})?$"
 ALL_RIGHTS: list[Right] = [right for right in Right if right is not Right.ADMIN]
 
 
@@ -40,13 +41,64 @@ def Machine(default_factory: Any, **about: Any) -> Any:  # noqa: N802  (reads li
 class AllowedOrigin(Section):
     """A site that may talk to the agent. Exact, https only."""
 
-    origin: str = Field(pattern=r"^https://[a-z0-9.-]+(:\d{1,5})?$")
+    origin: str = Field(pattern=_ORIGIN)
     rights: list[Right] = Field(default_factory=lambda: list(ALL_RIGHTS))
+    framed_by: list[Annotated[str, Field(pattern=_ORIGIN)]] = Field(
+        default_factory=list,
+        description="pages that show this site in a frame: Chrome and Edge ask for them, the agent lets none in",
+    )
 
 
 class Origins(Section):
-    unknown: Literal["refuse"] = machine("refuse", description="what an origin of no list gets")
+    unknown: Literal["refuse", "ask"] | None = machine(
+        None,
+        description="what an origin of no list gets; None: the person is asked, on a managed install it is refused",
+    )
     allowed: list[AllowedOrigin] = Machine(list, description="sites that may talk to the agent")
+    consent_rights: list[Right] = Machine(lambda: list(ALL_RIGHTS), description="what the person's consent gives")
+
+
+class LocalProxy(Section):
+    """A program of another account that passes the browser's connections on to us, as some antivirus programs do."""
+
+    account: str = Field(min_length=1, description="its account: a user name, on Windows DOMAIN\\name")
+    program: Path | None = Field(default=None, description="its executable, where the system lets us see it")
+
+
+class Door(Section):
+    connections: int = machine(128, ge=1, le=1024, description="open conversations at once")
+    connections_per_origin: int = machine(64, ge=1, le=1024, description="of one origin")
+    pending: int = machine(4, ge=1, le=64, description="conversations that wait for the person's consent at once")
+    consent_every_s: float = machine(60, ge=0, le=3600, description="between two windows that ask for a site, seconds")
+    silent: int = machine(256, ge=8, le=4096, description="connections that said nothing complete yet, at once")
+    silent_per_process: int = machine(64, ge=4, le=4096, description="of one program")
+    handshake_s: float = machine(10, gt=0, le=120, description="to complete a handshake once its first byte came")
+    same_user: bool = machine(True, description="refuse programs of another account of this machine")
+    local_proxies: list[LocalProxy] = Machine(list, description="programs of other accounts that are accepted")
+
+
+class Limits(Section):
+    """How much one origin may ask.
+
+    An INSi call is one person looked for, whatever attempts INSi's rules make of it: that is what a page can
+    foresee, and each call has a bounded number of attempts. It counts when the first attempt begins; a replay, and
+    whatever is refused before, count nothing. What was counted is forgotten when the agent stops.
+    """
+
+    insi_per_minute: int = machine(30, ge=1, description="INSi calls: persons looked for, whatever the attempts")
+    insi_per_day: int = machine(1000, ge=1, description="the same in any 24 hours")
+    pin_windows_per_minute: int = machine(
+        6, ge=1, description="windows that ask for a code; as many may ask for an activity"
+    )
+
+
+class Wss(Section):
+    """wss beside ws, which only Safari needs."""
+
+    enabled: bool = machine(False)
+    ports: list[Annotated[int, Field(ge=0, le=65535)]] = machine(
+        [19857, 19858, 19859, 19860], min_length=1, description="tried in order"
+    )
 
 
 class Software(Section):
@@ -209,7 +261,19 @@ class Settings(Section):
     organisation: Organisation = Field(default_factory=Organisation)
     insi: Insi = Field(default_factory=Insi)
     journal: JournalPlace = Field(default_factory=JournalPlace)
-    connections: int = machine(64, ge=1, le=1024, description="open conversations at once")
+    door: Door = Field(default_factory=Door)
+    limits: Limits = Field(default_factory=Limits)
+    wss: Wss = Field(default_factory=Wss)
+
+    @property
+    def asks_for_unknown_origins(self) -> bool:
+        """Whether the person is asked for a site of no list."""
+        return self.origins.unknown == "ask" or (self.origins.unknown is None and not self.managed)
+
+    @property
+    def page_origins(self) -> list[str]:
+        """Pages that browsers must let reach the agent: the allowed sites, and those that show them in a frame."""
+        return [page for site in self.origins.allowed for page in (site.origin, *site.framed_by)]
 
     def software_of(self, origin: str) -> Software | None:
         """The software row of this origin: the origin alone selects it."""
@@ -316,34 +380,35 @@ def _folder(folder: Path) -> dict[str, Any]:
 def _file(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise AgentError(Code.CONFIG_INVALID, f"{file.name}: {type(error).__name__}", setting=str(file)) from None
 
 
 def _registry(hive: str) -> dict[str, Any]:
-    r"""HIVE\SOFTWARE\Policies\InsiAgent: subkeys are tables, numbered values lists. Untested on real Windows."""
+    found = read_registry(hive, r"SOFTWARE\Policies\InsiAgent")
+    return found if isinstance(found, dict) else {}
+
+
+def read_registry(hive: str, path: str) -> Any:
+    """A key: subkeys are tables, numbered values lists; {} where there is none. Untested on real Windows."""
     import winreg
 
-    def read(path: str) -> Any:
-        try:
-            key = winreg.OpenKey(getattr(winreg, hive), path)  # type: ignore[attr-defined]
-        except FileNotFoundError:
-            return {}
-        with key:
-            subkeys, values, _ = winreg.QueryInfoKey(key)  # type: ignore[attr-defined]
-            table: dict[str, Any] = {}
-            for index in range(values):
-                name, value, _kind = winreg.EnumValue(key, index)  # type: ignore[attr-defined]
-                table[name] = value
-            for index in range(subkeys):
-                name = winreg.EnumKey(key, index)  # type: ignore[attr-defined]
-                table[name] = read(f"{path}\\{name}")
-        if table and all(name.isdigit() for name in table):
-            return [table[name] for name in sorted(table, key=int)]
-        return table
-
-    found = read(r"SOFTWARE\Policies\InsiAgent")
-    return found if isinstance(found, dict) else {}
+    try:
+        key = winreg.OpenKey(getattr(winreg, hive), path)  # type: ignore[attr-defined]
+    except FileNotFoundError:
+        return {}
+    with key:
+        subkeys, values, _ = winreg.QueryInfoKey(key)  # type: ignore[attr-defined]
+        table: dict[str, Any] = {}
+        for index in range(values):
+            name, value, _kind = winreg.EnumValue(key, index)  # type: ignore[attr-defined]
+            table[name] = value
+        for index in range(subkeys):
+            name = winreg.EnumKey(key, index)  # type: ignore[attr-defined]
+            table[name] = read_registry(hive, f"{path}\\{name}")
+    if table and all(name.isdigit() for name in table):
+        return [table[name] for name in sorted(table, key=int)]
+    return table
 
 
 def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,7 @@ def examine(config_file: Path | None = None) -> list[Finding]:
             f"{len(settings.origins.allowed)} site(s) autorisé(s), {len(settings.software)} logiciel(s)",
         )
     )
-    probes: list[tuple[str, Callable[[Settings], str]]] = [
+    probes: list[tuple[str, Callable[[Settings], str | Finding]]] = [
         ("Agent en marche", _running),
         ("Lecteurs", _readers),
         ("Autres logiciels de cartes", _rivals),
@@ -59,16 +60,19 @@ def examine(config_file: Path | None = None) -> list[Finding]:
         ("Module PKCS#11", _module),
         ("Trousseau", _keyring),
         ("Certificat de la structure", _organisation),
+        ("Certificat pour wss", _wss),
         ("Icône", _tray),
         ("Fenêtre du code", _window),
         ("Verrouillage de l'écran", _screen),
+        ("Navigateurs", _browsers),
     ]
     return [*findings, *(_probe(what, probe, settings) for what, probe in probes)]
 
 
-def _probe(what: str, probe: Callable[[Settings], str], settings: Settings) -> Finding:
+def _probe(what: str, probe: Callable[[Settings], str | Finding], settings: Settings) -> Finding:
     try:
-        return Finding(what, True, probe(settings))
+        found = probe(settings)
+        return found if isinstance(found, Finding) else Finding(what, True, found)
     except AgentError as error:
         return _failure(what, error)
     except Exception as error:  # noqa: BLE001  (a doctor never falls ill: an unforeseen failure is a finding)
@@ -188,6 +192,17 @@ def _organisation(settings: Settings) -> str:
     return f"{opened.common_name}, structure {opened.structure}, jusqu'au {opened.not_after:%Y-%m-%d}"
 
 
+def _wss(settings: Settings) -> str:
+    from agent.local_tls import LocalTls, served_on
+    from agent.secrets import KeyringSecrets
+
+    if not settings.wss.enabled:
+        return "non activé, Safari seul en a besoin"
+    pair, _ = LocalTls(Places.real().data, KeyringSecrets()).load(datetime.now(UTC))
+    port = served_on(pair, settings.wss.ports)
+    return f"jusqu'au {pair.not_after:%Y-%m-%d}, {f'servi sur le port {port}' if port else 'pas servi'}"
+
+
 def _tray(_settings: Settings) -> str:
     from agent.tray.icon import open_tray
     from agent.tray.state import TrayState, view_of
@@ -210,3 +225,17 @@ def _screen(_settings: Settings) -> str:
         return "personne ne le signale ici : il ne ferme pas la session de la carte"
     watch.close()
     return f"signalé par : {watch.sees}"
+
+
+def _browsers(settings: Settings) -> Finding:
+    """Whether each site is let in by the browsers' policies; on a personal machine the person may be asked instead."""
+    from agent.browser_coverage import State, notes
+    from agent.browser_policies import installed
+
+    found = sorted(
+        (note for one in installed() for note in notes(one.browser, one.title, one.sources, settings.page_origins)),
+        key=lambda note: note.state,
+    )
+    wanted = State.COVERED if settings.managed else State.ASKED
+    says = " ; ".join(note.says for note in found) or "aucun navigateur connu, ou aucun site autorisé"
+    return Finding("Navigateurs", all(note.state >= wanted for note in found), says)

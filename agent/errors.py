@@ -43,6 +43,8 @@ class Code(StrEnum):
     # the conversation
     HELLO_FIRST = "session.helloFirst"
     RIGHT_MISSING = "right.missing"
+    ORIGIN_PENDING = "origin.pending"
+    RATE_LIMITED = "rate.limited"
     OPERATION_CANCELLED = "operation.cancelled"
     QUESTION_EXPIRED = "question.expired"
     CLIENT_REF_REUSED = "clientRef.reused"
@@ -118,6 +120,7 @@ class Code(StrEnum):
     CERTIFICATE_NOT_INSI = "certificate.notInsi"
     CERTIFICATE_ENVIRONMENT = "certificate.environment"
     KEYRING_ABSENT = "keyring.absent"
+    IDENTITY_DAMAGED = "identity.damaged"
     # the INSi teleservice
     INSI_NOT_CONFIGURED = "insi.notConfigured"
     INSI_UNREACHABLE = "insi.unreachable"
@@ -139,6 +142,9 @@ class Code(StrEnum):
     AGENT_RUNNING = "agent.running"
     SIMULATOR_FORBIDDEN = "simulator.forbidden"
     RECORDING_REFUSED = "recording.refused"
+    SITE_UNKNOWN = "site.unknown"
+    SITE_LOCKED = "site.locked"
+    WSS_CERTIFICATE = "wss.certificate"
 
 
 class AgentError(Exception):
@@ -172,6 +178,22 @@ CATALOGUE: dict[Code, Row] = {
         False,
         Words("Ce site n'a pas le droit de faire cette demande.", "This site may not make this request."),
         Words("Demander à l'informatique d'accorder ce droit au site.", "Ask IT to grant this right to the site."),
+    ),
+    Code.ORIGIN_PENDING: Row(
+        _P,
+        True,
+        Words("Ce site attend votre accord.", "This site waits for your consent."),
+        Words("Répondre à la question d'INSi Agent.", "Answer INSi Agent's question."),
+    ),
+    Code.RATE_LIMITED: Row(
+        _P,
+        True,
+        Words("Ce site a fait trop de demandes.", "This site made too many requests."),
+        Words(
+            "Attendre le délai indiqué. Si cela se répète, prévenir l'informatique.",
+            "Wait as long as indicated. If it happens again, tell IT.",
+        ),
+        "WARNING",
     ),
     Code.OPERATION_CANCELLED: Row(
         _P,
@@ -801,6 +823,19 @@ CATALOGUE: dict[Code, Row] = {
         ),
         "WARNING",
     ),
+    Code.IDENTITY_DAMAGED: Row(
+        _I,
+        False,
+        Words(
+            "L'identité de ce poste est abîmée : sa clé ou l'histoire de ses clés ne correspond plus.",
+            "This workstation's identity is damaged: its key and the history of its keys do not fit.",
+        ),
+        Words(
+            "Remettre le trousseau et le fichier « identity-rotations » de la même sauvegarde, ou appeler le support.",
+            'Restore the keyring and the file "identity-rotations" of the same backup, or call support.',
+        ),
+        "ERROR",
+    ),
     Code.INSI_NOT_CONFIGURED: Row(
         _I,
         False,
@@ -958,5 +993,27 @@ CATALOGUE: dict[Code, Row] = {
             "Suivre la raison donnée ; n'enregistrer qu'une carte de test.",
             "Follow the reason given; record test cards only.",
         ),
+    ),
+    Code.SITE_UNKNOWN: Row(
+        _P,
+        False,
+        Words("Ce site n'est pas dans la liste.", "This site is not in the list."),
+        Words("Vérifier l'adresse avec « insi-agent sites list ».", 'Check the address with "insi-agent sites list".'),
+    ),
+    Code.SITE_LOCKED: Row(
+        _I,
+        False,
+        Words("La configuration décide de ce site.", "The configuration decides for this site."),
+        Words("Changer « origins » dans la configuration.", 'Change "origins" in the configuration.'),
+    ),
+    Code.WSS_CERTIFICATE: Row(
+        _I,
+        False,
+        Words(
+            "Le certificat local pour wss manque, est expiré ou est illisible.",
+            "The local certificate for wss is missing, expired or unreadable.",
+        ),
+        Words("Lancer « insi-agent wss enable ».", 'Run "insi-agent wss enable".'),
+        "ERROR",
     ),
 }

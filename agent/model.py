@@ -6,7 +6,7 @@ and generate the protocol's schema. Members are snake_case here and camelCase on
 Personal data does not print: a `Personal` value shows its type only.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -16,7 +16,8 @@ from pydantic.alias_generators import to_camel
 
 def rfc3339(moment: datetime) -> str:
     """UTC with milliseconds and `Z`, as every time of the protocol."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    utc = moment.astimezone(UTC)
+    return utc.strftime("%Y-%m-%dT%H:%M:%S.") + f"{utc.microsecond // 1000:03d}Z"
 
 
 Moment = Annotated[AwareDatetime, PlainSerializer(rfc3339, return_type=str)]

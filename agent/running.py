@@ -82,7 +82,7 @@ def until_told_to_stop(
     ready()
     icon = None
     if tray:
-        actions: dict[Action, Callable[[], None]] = {Action.QUIT: told.set}
+        actions: dict[Action, Callable[[], None]] = {Action.QUIT: told.set, Action.SITES: running.agent.show_sites}
         if open_demo:
             actions[Action.OPEN_DEMO] = open_demo
         state = TrayState(environment=running.agent.desk.environment, demo=open_demo is not None)

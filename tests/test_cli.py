@@ -5,13 +5,15 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent import __version__
 from agent.cli import main
 from agent.errors import CATALOGUE, Code
-from agent.places import Running, announce, find_running
+from agent.identity import verify_rotation
+from agent.places import Running, announce, claim, find_running, instance_id
 from tests.parts.agent import RefusedError, Simulation, Site
 from tests.parts.desktop import until
 from tests.parts.program import Program, port_of
@@ -68,6 +70,8 @@ def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
         ["status", "--tout"],
         ["identity"],
         ["identity", "drop"],
+        ["wss"],
+        ["wss", "show", "--for", "chromium"],
         ["cards", "danser"],
         ["cards", "record"],
         ["cards", "read", "--simulated"],
@@ -126,7 +130,57 @@ def test_the_simulators_identity_is_shown_made_once_and_without_its_secret(
     assert shown[0] == shown[1]
     assert shown[0]["thumbprint"] == shown[0]["publicKey"]["kid"]
     assert shown[0]["publicKey"].keys() == {"crv", "kty", "x", "kid", "alg"}
+    assert shown[0]["former"] == []
     assert not (home / ".local/share/insi-agent").exists()
+
+
+def said_by(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    """What a command prints as JSON."""
+    assert main([*arguments]) == 0
+    said: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return said
+
+
+def test_a_rotation_shows_the_new_identity_and_the_former_ones_with_their_statements(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = said_by(capsys, "identity", "show", "--simulated")
+    instance = instance_id(simulator_of(home) / "data")
+
+    second = said_by(capsys, "identity", "rotate", "--simulated")
+    third = said_by(capsys, "identity", "rotate", "--simulated")
+
+    assert third == said_by(capsys, "identity", "show", "--simulated")
+    assert [key["thumbprint"] for key in third["former"]] == [first["thumbprint"], second["thumbprint"]]
+    assert [key["publicKey"] for key in third["former"]] == [first["publicKey"], second["publicKey"]]
+    followed = verify_rotation(
+        third["former"][0]["statement"],
+        accepted_thumbprints={first["thumbprint"]},
+        public_jwks=[first["publicKey"]],
+        instance_id=instance,
+    )
+    assert followed["to"] == second["publicKey"]
+    assert not (home / ".local/share/insi-agent").exists()
+
+
+def test_no_identity_is_rotated_under_a_running_agent(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = said_by(capsys, "identity", "show", "--simulated")
+    release = claim(simulator_of(home) / "runtime")
+
+    assert main(["identity", "rotate", "--simulated"]) == 1
+    release()
+
+    assert capsys.readouterr().err.startswith(sentence(Code.AGENT_RUNNING))
+    assert before == said_by(capsys, "identity", "show", "--simulated")
+
+
+def test_a_damaged_history_of_keys_is_said(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said_by(capsys, "identity", "rotate", "--simulated")
+    (simulator_of(home) / "data" / "identity-rotations").write_text("rien\n", encoding="utf-8")
+
+    for action in ("show", "rotate"):
+        assert main(["identity", action, "--simulated"]) == 1
+        assert capsys.readouterr().err.startswith(sentence(Code.IDENTITY_DAMAGED))
 
 
 # ---------------------------------------------------------------- a running agent

@@ -37,9 +37,11 @@ PROBES = [
     "Module PKCS#11",
     "Trousseau",
     "Certificat de la structure",
+    "Certificat pour wss",
     "Icône",
     "Fenêtre du code",
     "Verrouillage de l'écran",
+    "Navigateurs",
 ]
 
 

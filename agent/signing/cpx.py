@@ -275,10 +275,11 @@ def _integer(der: bytes | None) -> int | None:
 
 
 def _texts(der: bytes | None) -> str | None:
-    """The first string: alone, or first of a SEQUENCE."""
-    for tag, content in _tlvs(der or b""):
-        return _texts(content) if tag == 0x30 else _text(content) or None
-    return None
+    """The first string: alone, or first of a SEQUENCE, however deep."""
+    found = _tlvs(der or b"")
+    while found and found[0][0] == 0x30:
+        found = _tlvs(found[0][1])
+    return _text(found[0][1]) or None if found else None
 
 
 def _tlvs(data: bytes) -> list[tuple[int, bytes]]:
