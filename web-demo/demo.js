@@ -58,11 +58,11 @@ async function showState(state) {
   $("agent").dataset.state = state;
   $("work").inert = !connected;
   $("absence").hidden = connected || state === "searching";
-  if (state === "waitingForBrowser") {
-    $("absence").replaceChildren(
-      h("h2", {}, "Le navigateur attend votre autorisation"),
-      h("p", {}, "Autorisez ce site à joindre les applications de cet appareil : c'est ainsi qu'il parle à l'agent."),
-    );
+  const waiting = state.startsWith("waiting"); // for the person, who has nothing to do on this page
+  $("absence").className = waiting ? "notice asking" : "notice warn";
+  $("absence").dataset.state = state;
+  if (waiting) {
+    $("absence").replaceChildren(h("h3", {}, agent.error.message), h("p", {}, agent.error.action));
   } else if (agent.error) {
     $("absence").replaceChildren(
       ...sentences(agent.error),
@@ -84,7 +84,7 @@ function showNotices(notices = []) {
   $("notices").replaceChildren(...notices.map(({ message }) => h("li", {}, message.fr)));
 }
 
-function showHello({ agent: about, environment, authModes, capabilities, originState }) {
+function showHello({ agent: about, environment, authModes, capabilities }) {
   $("agent").textContent = `${STATES.connected}, version ${about.version}`;
   $("environment").hidden = !(environment in ENVIRONMENTS);
   $("environment").textContent = ENVIRONMENTS[environment] ?? "";
@@ -98,9 +98,6 @@ function showHello({ agent: about, environment, authModes, capabilities, originS
       h("input", { type: "radio", name: "mode", value: mode, required: true, checked: mode === chosen }),
       MODES[mode] ?? mode),
   ));
-  if (originState === "pending") {
-    showProblem({ message: "L'agent vous demande si ce site peut lui parler.", action: NEEDS.consent, audience: "person", reason: "", facts: {} });
-  }
   followChoices();
 }
 
@@ -394,11 +391,12 @@ function forgetResult() {
 
 /** What happened, what to do, who can do it, and the words of INSi when it spoke. */
 function sentences({ message, action, audience, reason, facts }) {
-  const { insi, incident, member, rivals, rule, character, rpcMessage } = facts;
+  const { insi, incident, member, retryAfterS, rivals, rule, character, rpcMessage } = facts;
   return [
     h("h3", {}, message),
     rivals?.length && h("p", {}, `Peut-être utilisée par : ${rivals.join(", ")}.`),
     h("p", {}, action),
+    retryAfterS && h("p", {}, `Délai : ${retryAfterS < 120 ? `${retryAfterS} secondes` : `${Math.ceil(retryAfterS / 60)} minutes`}.`),
     insi && h("dl", { class: "verbatim" },
       entry("Réponse d'INSi", [insi.code, insi.subcode].filter(Boolean).join(" / ")),
       entry("Motif", insi.reason), entry("Détail", insi.detail), entry("Gravité", insi.severity)),

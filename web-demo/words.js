@@ -2,9 +2,10 @@
 
 export const STATES = {
   searching: "Recherche de l'agent…",
-  waitingForBrowser: "En attente de votre autorisation",
+  waitingForBrowser: "En attente de votre réponse au navigateur",
+  waitingForPerson: "En attente de votre réponse à INSi Agent",
   connected: "Agent présent",
-  refused: "Agent injoignable",
+  refused: "Sans accès à l'agent",
   absent: "Agent absent",
 };
 export const ENVIRONMENTS = {

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
@@ -29,8 +30,13 @@ class Chromiums:
         self._playwright = playwright
 
     @contextmanager
-    def launched(self, *switches: str, screen: Mapping[str, str] | None = None) -> Iterator[Browser]:
-        """A browser of its own, with more switches; on `screen` (its environment) it has a window, else none."""
+    def launched(
+        self, *switches: str, screen: Mapping[str, str] | None = None, home: Path | None = None
+    ) -> Iterator[Browser]:
+        """A browser of its own, with more switches; on `screen` (its environment) it has a window, else none.
+
+        `home` holds the certificates it trusts, in .pki/nssdb.
+        """
         executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
         if executable is None:
             pytest.fail("no Chromium here: install the package `chromium`")
@@ -38,7 +44,7 @@ class Chromiums:
             executable_path=executable,
             args=[*_SWITCHES, *switches],
             headless=screen is None,
-            env={**os.environ, **(screen or {})},
+            env={**os.environ, **(screen or {}), **({"HOME": str(home)} if home else {})},
         )
         try:
             yield browser

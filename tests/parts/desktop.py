@@ -103,7 +103,7 @@ class Desktop:
 
     def screenshot(self, path: Path, window: str = "root") -> None:
         """Write a PNG of the screen, or of one window."""
-        self._run("import", "-window", window, str(path))
+        self._run("import", "-window", window, "-depth", "8", str(path))
 
     def colours(self, window: str = "root") -> set[str]:
         """The colours seen now, as #RRGGBB."""

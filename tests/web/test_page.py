@@ -345,13 +345,16 @@ def test_cards_come_and_go_on_the_page_and_a_card_taken_out_takes_its_holders_al
     expect(tab.locator("#holders")).to_contain_text("ADRDEUX")
 
 
-class HeldVitale:
-    """A `VitaleSource` whose card another program keeps for itself."""
+class RefusingVitale:
+    """A `VitaleSource` that reads nothing, and says why."""
 
     lane, gives_rank, timeout_s = None, False, 20.0
 
+    def __init__(self, why: AgentError) -> None:
+        self._why = why
+
     def read(self, *_: object) -> NoReturn:
-        raise AgentError(Code.CARD_IN_USE, rivals=["Pyxvital", "GALSS"])
+        raise self._why
 
     read_again = read
 
@@ -362,11 +365,20 @@ class HeldVitale:
 def test_the_programs_that_may_hold_the_card_are_named(tab: Page, desk: Desk) -> None:
     arrive(tab, desk.address)
     read_card(tab, "ADRUN ZOE")
-    desk.read_by(HeldVitale())
+    desk.read_by(RefusingVitale(AgentError(Code.CARD_IN_USE, rivals=["Pyxvital", "GALSS"])))
     search(tab)
 
     expect_problem(tab, Code.CARD_IN_USE)
     expect(tab.locator("#problem")).to_contain_text("Peut-être utilisée par : Pyxvital, GALSS.")
+
+
+def test_who_asked_too_often_is_told_how_long_to_wait(tab: Page, desk: Desk) -> None:
+    arrive(tab, desk.address)
+    desk.read_by(RefusingVitale(AgentError(Code.RATE_LIMITED, retryAfterS=30)))
+    tab.get_by_role("button", name="Lire la carte Vitale").click()
+
+    expect_problem(tab, Code.RATE_LIMITED)
+    expect(tab.locator("#problem")).to_contain_text("Délai : 30 secondes.")
 
 
 def test_numbers_on_the_card_are_masked_until_shown(tab: Page, desk: Desk) -> None:

@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from playwright.sync_api import Page
 
-from agent.errors import CATALOGUE, Code
+from agent.errors import CATALOGUE, AgentError, Code
 from tests.parts.chromium import Chromiums, opened
 from tests.parts.desktop import Desktop
 from tests.web.doors import ABOUT, RIGHTS, Door, free_port, page_for
@@ -58,7 +58,7 @@ def test_an_agent_that_refuses_the_site_is_told_from_no_agent(tab: Page, port: i
         there = tab.evaluate(module("return sdk.discover({ports: given})"), [free_port(), port])
         nobody = tab.evaluate(module("return sdk.discover({ports: given})"), [free_port()])
 
-    assert {"state": "refused"} == there
+    assert {"state": "refused", "ports": [port]} == there
     assert {"state": "absent"} == nobody
 
 
@@ -73,6 +73,19 @@ def test_no_common_level_is_said_as_such(tab: Page, port: int) -> None:
 
 
 # ---------------------------------------------------------------- conversation
+
+
+def test_what_keeps_the_agent_from_saying_hello_is_said_in_its_own_words(tab: Page, port: int) -> None:
+    with page_for(port) as site, Door(port, {site.origin: RIGHTS}) as door:
+        door.trouble = AgentError(Code.KEYRING_ABSENT)
+        tab.goto(site.origin + BARE)
+        tab.evaluate(connecting(port))
+        wait_for_state(tab, "refused")
+        message = tab.evaluate("agent.error.message")
+        door.trouble = None
+        wait_for_state(tab, "connected")
+
+    assert CATALOGUE[Code.KEYRING_ABSENT].title.fr == message
 
 
 def test_a_started_agent_is_found_and_a_restarted_one_is_greeted_again(tab: Page, port: int) -> None:
@@ -177,7 +190,7 @@ def test_the_modules_words_for_a_code_of_the_catalogue_are_the_catalogues(tab: P
         rows = tab.evaluate(module("return sdk.LOCAL_REASONS"))
 
     shared = [code for code in Code if code.value in rows]
-    assert [Code.OPERATION_CANCELLED] == shared
+    assert [Code.ORIGIN_PENDING, Code.OPERATION_CANCELLED] == shared
     for code in shared:
         row = CATALOGUE[code]
         assert {"fr": row.title.fr, "en": row.title.en} == rows[code.value]["message"]
@@ -237,7 +250,7 @@ def test_while_the_browser_asks_the_person_the_agent_is_not_said_to_be_absent(
             seen = page.evaluate("seen")
 
     assert [] == heard_before
-    assert [["waitingForBrowser", None], ["connected", None]] == seen
+    assert [["waitingForBrowser", "browser.pending"], ["connected", None]] == seen
 
 
 # ---------------------------------------------------------------- receipts

@@ -1,18 +1,19 @@
 // Talk to INSi Agent from a web page: find it, converse, understand its errors. MIT licence.
 //
 // One plain ES module without dependency or build: copy this file. It obeys the agent's protocol,
-// API level 1. The page must be served over https (or from this machine), its origin must be allowed
-// in the agent, and its CSP must hold `connect-src http://127.0.0.1:* ws://127.0.0.1:*`.
+// API level 1. The page must be served over https (or from this machine), its origin must be allowed in
+// the agent, or by the person when asked, and its CSP must hold `connect-src http://127.0.0.1:* ws://127.0.0.1:*`.
 
-export const VERSION = "1.0.0";
+export const VERSION = "1.1.0";
 export const DEFAULT_PORTS = [19847, 19848, 19849, 19850];
 
 const API_LEVELS = [1];
 const SUBPROTOCOL = "insi-agent.v1";
 const ANSWER_MS = 2_000; // an agent that runs answers on the loopback in milliseconds
-const PERSON_MS = 120_000; // a person reads the browser's question
+const PERSON_MS = 120_000; // a person reads the browser's question; one who said no is left in peace as long
 const ASKING_MS = 1_000; // no answer after this while the permission is "prompt": the browser is asking
 const LONGEST_PAUSE_MS = 15_000; // between two attempts to find the agent
+const FOREVER_MS = 2 ** 31 - 1; // the longest that a timer takes
 
 // ---------------------------------------------------------------- errors
 
@@ -23,13 +24,17 @@ export const LOCAL_REASONS = {
     "Démarrer INSi Agent. S'il n'est pas installé, demander à l'informatique.", "Start INSi Agent. If it is not installed, ask IT."),
   "agent.refused": row("it", true,
     "Un programme répond sur ce poste, mais il refuse ce site.", "A program answers on this workstation but refuses this site.",
-    "Demander à l'informatique d'autoriser ce site dans INSi Agent.", "Ask IT to allow this site in INSi Agent."),
+    "Si vous l'avez refusé : icône d'INSi Agent, « Sites autorisés… ». Sinon, demander à l'informatique d'autoriser ce site.",
+    "If you refused it: INSi Agent's icon, « Sites autorisés… ». Otherwise ask IT to allow this site."),
   "agent.version": row("it", false,
     "L'agent et cette page n'ont pas de version en commun.", "The agent and this page have no version in common.",
     "Mettre INSi Agent à jour.", "Update INSi Agent."),
   "agent.lost": row("person", true,
     "La liaison avec l'agent a été coupée ; la demande a peut-être abouti.", "The link to the agent was cut; the request may have happened.",
     "Attendre le retour de l'agent et refaire la même demande.", "Wait until the agent is back and repeat the same request."),
+  "browser.pending": row("person", true,
+    "Le navigateur demande si ce site peut joindre INSi Agent.", "The browser asks whether this site may reach INSi Agent.",
+    "Choisir « Autoriser » dans la question du navigateur, en haut de la page.", "Choose \"Allow\" in the browser's question, at the top of the page."),
   "browser.denied": row("person", true,
     "Le navigateur interdit à ce site de joindre l'agent.", "The browser forbids this site to reach the agent.",
     "Ouvrir les autorisations du site (à gauche de l'adresse) et autoriser l'accès aux applications de cet appareil.",
@@ -41,8 +46,14 @@ export const LOCAL_REASONS = {
     "La politique de sécurité de la page (CSP) interdit de joindre l'agent.", "The page's security policy (CSP) forbids reaching the agent.",
     "Ajouter http://127.0.0.1:* et ws://127.0.0.1:* à connect-src.", "Add http://127.0.0.1:* and ws://127.0.0.1:* to connect-src."),
   "browser.insecure": row("developer", false,
-    "Cette page n'est pas servie en https : le navigateur lui interdit de joindre l'agent.", "This page is not served over https: the browser forbids it to reach the agent.",
+    "Cette page n'est pas servie en https : elle ne peut pas joindre l'agent.", "This page is not served over https: it cannot reach the agent.",
     "Servir la page en https.", "Serve the page over https."),
+  "origin.pending": row("person", true,
+    "Ce site attend votre accord.", "This site waits for your consent.",
+    "Répondre à la question d'INSi Agent.", "Answer INSi Agent's question."),
+  "origin.denied": row("person", true,
+    "INSi Agent n'a pas reçu votre accord pour ce site.", "INSi Agent did not get your consent to this site.",
+    "Pour changer d'avis : icône d'INSi Agent, « Sites autorisés… ».", "To change your mind: INSi Agent's icon, « Sites autorisés… »."),
   "operation.cancelled": row("person", true,
     "La demande a été annulée.", "The request was cancelled.",
     "Relancer la demande si besoin.", "Start again if needed."),
@@ -93,24 +104,27 @@ globalThis.document?.addEventListener("securitypolicyviolation", (event) => {
 });
 
 /**
- * Ask every port at once. `{state: "found", port, product, version, api, instanceId}`, or `{state: "refused" | "absent"}`.
- * A page sees no reason for a failed request, hence the second, opaque one: if that gets through, someone is there.
+ * Ask every port at once. `{state: "found", port, product, version, api, instanceId}`, `{state: "refused", ports}`
+ * or `{state: "absent"}`. A page sees no reason for a failed request, hence the second, opaque one: if that gets
+ * through, someone is there who does not name itself to this site. Both leave together: the browser asks once.
  */
 export async function discover({ ports = DEFAULT_PORTS, timeoutMs = ANSWER_MS, signal } = {}) {
-  const get = (port, options, ms) =>
+  const get = (port, mode) =>
     fetch(`http://127.0.0.1:${port}/.well-known/insi-agent`, {
-      cache: "no-store", credentials: "omit", signal: AbortSignal.any([AbortSignal.timeout(ms), ...(signal ? [signal] : [])]), ...options,
+      mode, cache: "no-store", credentials: "omit", signal: AbortSignal.any([AbortSignal.timeout(timeoutMs), ...(signal ? [signal] : [])]),
     });
   const ask = async (port) => {
-    const about = await (await get(port, { mode: "cors" }, timeoutMs)).json();
+    const about = await (await get(port, "cors")).json();
     if (!Array.isArray(about.api)) throw new TypeError("another program");
     return { state: "found", port, ...about };
   };
+  const opaque = Promise.allSettled(ports.map((port) => get(port, "no-cors")));
   try {
     return await Promise.any(ports.map(ask));
   } catch {
-    const probes = await Promise.allSettled(ports.map((port) => get(port, { mode: "no-cors" }, ANSWER_MS)));
-    return { state: probes.some((probe) => probe.status === "fulfilled") ? "refused" : "absent" };
+    const answers = await opaque;
+    const answered = ports.filter((_port, index) => answers[index].status === "fulfilled");
+    return answered.length ? { state: "refused", ports: answered } : { state: "absent" };
   }
 }
 
@@ -127,9 +141,9 @@ export function connect(options) {
 }
 
 class Agent extends EventTarget {
-  /** searching | waitingForBrowser | connected | refused | absent */
+  /** searching | waitingForBrowser | waitingForPerson | connected | refused | absent */
   state = "searching";
-  /** The AgentError behind "refused" and "absent". */
+  /** The AgentError behind every state but searching and connected: what is the matter, and what to do. */
   error = null;
   /** What the agent said of itself; kept up to date by agent.changed. */
   hello = null;
@@ -137,7 +151,10 @@ class Agent extends EventTarget {
   #options;
   #socket = null;
   #pending = new Map(); // request id → {resolve, reject, onProgress}
+  #consent = null; // {resolve, reject} while the person is asked about this site
   #lastId = 0;
+  #asked = false; // the browser has asked the person at least once
+  #denied = false; // the person wants this site not to talk to the agent
   #closed = false;
   #wake = () => {};
 
@@ -183,50 +200,90 @@ class Agent extends EventTarget {
       stale.abort(); // an attempt begun under the old answer may stay pending for ever
       this.#wake();
     });
-    globalThis.addEventListener("online", () => this.#wake());
-    globalThis.document?.addEventListener("visibilitychange", () => document.hidden || this.#wake());
+    // The browser's question was closed without an answer: looking again would put it back on screen.
+    const dismissed = () => allowed?.state === "prompt" && this.error?.reason === "browser.denied";
+    const wake = () => dismissed() || this.#wake();
+    globalThis.addEventListener("online", wake);
+    globalThis.document?.addEventListener("visibilitychange", () => document.hidden || wake());
     let pause = ASKING_MS;
     while (!this.#closed) {
-      // Never "absent" while the person has not answered the browser; a page of this machine is not asked at all.
-      const asking = setTimeout(() => allowed?.state === "prompt" && this.#become("waitingForBrowser"), ASKING_MS);
+      const until = Date.now() + PERSON_MS;
       stale = new AbortController();
       try {
-        await this.#open(allowed?.state === "prompt" ? PERSON_MS : ANSWER_MS, stale.signal);
-        clearTimeout(asking);
+        await this.#enter(await this.#find(allowed, stale.signal));
         pause = ASKING_MS;
         await this.#ended();
       } catch (error) {
-        clearTimeout(asking);
         this.#socket?.close();
-        if (stale.signal.aborted) continue;
-        const reason = await this.#explain(error, allowed);
-        this.#become(reason === "agent.absent" ? "absent" : "refused", this.#local(reason));
+        const unanswered = this.state === "waitingForBrowser" && allowed.state === "prompt" && Date.now() >= until;
+        if (stale.signal.aborted || unanswered) continue;
+        const matter = await this.#explain(error, allowed);
+        if (matter.reason === "agent.lost") this.#become("searching");
+        else this.#become(matter.reason === "agent.absent" ? "absent" : "refused", matter);
       }
-      if (!this.#closed) await this.#sleep(pause);
+      if (this.#closed) return;
+      await this.#sleep(dismissed() ? FOREVER_MS : this.#denied ? PERSON_MS : pause);
       pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
     }
   }
 
-  /** Discovery, socket, hello. Throws an AgentError, or whatever the browser throws. */
-  async #open(patienceMs, signal) {
-    const { client, lang, challenge, ports } = this.#options;
-    const found = await discover({ ports, timeoutMs: patienceMs, signal });
-    if (found.state !== "found") throw this.#local(`agent.${found.state}`);
-    if (!found.api.some((level) => API_LEVELS.includes(level))) throw this.#local("agent.version");
-    const socket = new WebSocket(`ws://127.0.0.1:${found.port}/`, SUBPROTOCOL);
-    this.#socket = socket;
-    await new Promise((resolve, reject) => {
-      const late = setTimeout(reject, patienceMs, this.#local("agent.refused"));
-      socket.onopen = () => resolve(clearTimeout(late));
-      // A refusal before the conversation is only ever close 1006 here.
-      socket.onclose = () => reject(clearTimeout(late) ?? this.#local("agent.refused"));
-    });
-    socket.onmessage = ({ data }) => this.#receive(JSON.parse(data));
-    socket.onclose = ({ code }) => this.#lose(code);
+  /** Discovery. Never "absent" while the person has not answered the browser; a page of this machine is not asked at all. */
+  async #find(allowed, signal) {
+    if (globalThis.isSecureContext === false) throw this.#local("browser.insecure"); // no browser need ask for nothing
+    const asking = setTimeout(() => {
+      if (allowed?.state !== "prompt") return;
+      this.#asked = true;
+      this.#become("waitingForBrowser", this.#local("browser.pending"));
+    }, ASKING_MS);
+    const timeoutMs = allowed?.state === "prompt" ? PERSON_MS : ANSWER_MS;
+    try {
+      return await discover({ ports: this.#options.ports, timeoutMs, signal });
+    } finally {
+      clearTimeout(asking);
+    }
+  }
+
+  /** Socket and hello; a site that is not allowed yet waits for the person. Throws an AgentError, or what the browser throws. */
+  async #enter({ state, api = API_LEVELS, port, ports = [port] }) {
+    if (state === "absent") throw this.#local("agent.absent");
+    if (!api.some((level) => API_LEVELS.includes(level))) throw this.#local("agent.version");
+    await this.#dial(ports);
+    let hello = await this.#greet();
+    this.#denied = false;
+    while (hello.originState === "pending") {
+      this.#become("waitingForPerson", this.#local("origin.pending"));
+      await new Promise((resolve, reject) => { this.#consent = { resolve, reject }; });
+      hello = await this.#greet(); // what a site that waits is not told: the identity, the receipts' key, the proof
+    }
+    this.hello = hello;
+    this.#become("connected");
+  }
+
+  /** Open a socket on the first of these ports that takes this site. */
+  async #dial(ports) {
+    for (const port of ports) {
+      const socket = new WebSocket(`ws://127.0.0.1:${port}/`, SUBPROTOCOL);
+      this.#socket = socket;
+      const open = await new Promise((resolve) => {
+        setTimeout(resolve, ANSWER_MS, false);
+        socket.onopen = () => resolve(true);
+        socket.onclose = () => resolve(false); // a refusal before the conversation is only ever close 1006 here
+      });
+      if (open) {
+        socket.onmessage = ({ data }) => this.#receive(JSON.parse(data));
+        socket.onclose = ({ code }) => this.#lose(code);
+        return;
+      }
+      socket.close();
+    }
+    throw this.#local("agent.refused");
+  }
+
+  async #greet() {
+    const { client, lang, challenge } = this.#options;
     const hello = { apiLevels: API_LEVELS, client, lang };
     if (challenge) hello.challenge = typeof challenge === "function" ? await challenge() : challenge;
-    this.hello = await this.#request("agent.hello", hello);
-    this.#become("connected");
+    return this.#request("agent.hello", hello);
   }
 
   #ended() {
@@ -235,16 +292,21 @@ class Agent extends EventTarget {
     return new Promise((resolve) => socket.addEventListener("close", resolve, { once: true }));
   }
 
-  /** The most useful reason for a failure that the browser itself does not explain to scripts. */
+  /** The most useful AgentError for a failure that the browser itself does not explain to scripts. */
   async #explain(error, allowed) {
     await new Promise((resolve) => setTimeout(resolve)); // the CSP event comes in its own task
-    if (cspBlocked) return "browser.csp";
-    if (error instanceof AgentError && !["agent.absent", "agent.refused"].includes(error.reason)) return error.reason;
-    if (error?.reason !== "agent.refused" && globalThis.isSecureContext === false) return "browser.insecure";
-    if (allowed?.state === "denied") {
-      return globalThis.top !== globalThis.self ? "browser.frame" : "browser.denied";
-    }
-    return error?.reason ?? "agent.absent";
+    const known = error instanceof AgentError ? error : this.#local("agent.absent");
+    if (this.#denied && ["agent.lost", "agent.refused"].includes(known.reason)) return this.#local("origin.denied");
+    if (cspBlocked && ["agent.absent", "agent.refused"].includes(known.reason)) return this.#local("browser.csp");
+    const closed = this.state === "waitingForBrowser" && allowed.state === "prompt";
+    if (known.reason !== "agent.absent" || !(allowed?.state === "denied" || closed)) return known;
+    return this.#local(this.#delegated() ? "browser.denied" : "browser.frame");
+  }
+
+  /** Whether this page, if it is in a frame, was given the right to ask the person. */
+  #delegated() {
+    if (!globalThis.top || globalThis.top === globalThis.self || this.#asked) return true;
+    return document.featurePolicy?.allowsFeature("loopback-network") ?? false; // only Chromium tells
   }
 
   #request(method, params, onProgress, signal) {
@@ -260,13 +322,25 @@ class Agent extends EventTarget {
     if (method === "operation.progress") {
       this.#pending.get(params.id)?.onProgress?.(params);
     } else if (method) {
-      if (method === "agent.changed") this.hello = { ...this.hello, ...params };
-      this.#emit(method, params);
+      if (method === "agent.changed") this.#change(params);
+      if (this.hello) this.#emit(method, params);
     } else if (this.#pending.has(id)) {
       const { resolve, reject } = this.#pending.get(id);
       this.#pending.delete(id);
       if (error) reject(this.#understand(error));
       else resolve(result);
+    }
+  }
+
+  #change(params) {
+    if (params.originState === "denied") {
+      this.#denied = true;
+      this.#become("refused", this.#local("origin.denied"));
+      this.#consent?.reject(this.error);
+    } else if (this.hello) {
+      this.hello = { ...this.hello, ...params };
+    } else {
+      this.#consent?.resolve();
     }
   }
 
@@ -280,6 +354,8 @@ class Agent extends EventTarget {
     const error = this.#local(code === 4003 ? "agent.version" : "agent.lost");
     for (const { reject } of this.#pending.values()) reject(error);
     this.#pending.clear();
+    this.#consent?.reject(error);
+    this.#consent = null;
   }
 
   #become(state, error = null) {
