@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench soak-cards documents clean
+.PHONY: demo test lint bench soak-cards fuzz patience defences documents clean
 
 demo: $(VENV)/ready-demo ## the whole journey in the browser, with simulated cards and INSi
 	$(BIN)/insi-agent demo
@@ -22,6 +22,12 @@ bench: $(VENV)/ready-test ## figures as interleaved ratios, see benchmarks/READM
 
 soak-cards: $(VENV)/ready-test ## 2,000 random events on readers, cards and services while two clients work
 	$(BIN)/python -m tests.soak.cards --events 2000
+
+patience: $(VENV)/ready-test ## a person takes 60 s to answer the browser's question
+	INSI_AGENT_PERSON_THINKS_S=60 $(BIN)/python -m pytest tests/browsers/test_permission.py -k thinks_for_long
+
+defences: $(VENV)/ready-test ## run every test of the defence list and write docs/defences.md
+	$(BIN)/python -m tests.defences
 
 documents: $(VENV)/ready-test ## bring PROTOCOL.md, schema.json and SUPPORTED.md up to date
 	$(BIN)/python -m agent.protocol.document
