@@ -23,6 +23,10 @@ bench: $(VENV)/ready-test ## figures as interleaved ratios, see benchmarks/READM
 soak-cards: $(VENV)/ready-test ## 2,000 random events on readers, cards and services while two clients work
 	$(BIN)/python -m tests.soak.cards --events 2000
 
+fuzz: $(VENV)/ready-test ## a million hostile messages, 2,000 handshakes, then what reads bytes from outside
+	$(BIN)/python -m tests.fuzz.door
+	$(BIN)/python -m tests.fuzz.guided all
+
 patience: $(VENV)/ready-test ## a person takes 60 s to answer the browser's question
 	INSI_AGENT_PERSON_THINKS_S=60 $(BIN)/python -m pytest tests/browsers/test_permission.py -k thinks_for_long
 
