@@ -193,6 +193,9 @@ def _gecko(found: Mapping[str, _Set], origin: str) -> Coverage:
         return Coverage(origin, State.ASKED)
     if rule.get("Enabled") in (False, 0):
         return _decided(found, origin, State.UNGUARDED, GECKO_RULE, ".Enabled")
+    # without the question everybody enters, as it is the question that keeps out; alone it does nothing (measured)
+    if rule.get("Enabled") in (True, 1) and rule.get("EnablePrompting") in (False, 0):
+        return _decided(found, origin, State.UNGUARDED, GECKO_RULE, ".EnablePrompting")
     host, domains = parts_of(origin)[0], rule.get(GECKO_SITES)
     listed = [one for one in domains if isinstance(one, str)] if isinstance(domains, list) else []
     if "*" in listed or "127.0.0.1" in listed:  # the agent's own address lets every site in (measured)

@@ -205,7 +205,10 @@ def pipe_to_parent() -> Pipe:
 def harden() -> None:
     """In agent and children alike: leave no core dump. In a child: die with the parent, even when hung."""
     if sys.platform == "win32":
-        return  # Windows Error Reporting writes none for us by default; children are in a Job object
+        import ctypes
+
+        _no_error_report(ctypes.WinDLL("kernel32"))
+        return  # children are in a Job object
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -222,6 +225,19 @@ def harden() -> None:
         libc.prctl(pr_set_pdeathsig, signal.SIGKILL)
         if os.getppid() != int(parent):
             os._exit(1)  # it died before we asked
+
+
+def _no_error_report(kernel32: Any) -> None:
+    """Windows: no report of a crash and, if one is made nevertheless, none of the heap. Untested on Windows.
+
+    Microsoft Learn, "SetErrorMode function": with SEM_NOGPFAULTERRORBOX, Windows Error Reporting is not invoked; with
+    SEM_FAILCRITICALERRORS no box holds a child up; children inherit both. "WerSetFlags function": no heap, no window.
+    "Collecting User-Mode Dumps": what an administrator switches on there is not ours to refuse.
+    """
+    sem_failcriticalerrors, sem_nogpfaulterrorbox = 0x1, 0x2
+    wer_fault_reporting_flag_noheap, wer_fault_reporting_no_ui = 0x1, 0x20
+    kernel32.SetErrorMode(kernel32.GetErrorMode() | sem_failcriticalerrors | sem_nogpfaulterrorbox)
+    kernel32.WerSetFlags(wer_fault_reporting_flag_noheap | wer_fault_reporting_no_ui)
 
 
 _job: Any = None

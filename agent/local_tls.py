@@ -123,6 +123,7 @@ class LocalTls:
         """`folder`: where an installation keeps its data."""
         self._folder, self._secrets = folder, secrets
         self._file = folder / "wss.pem"
+        self._told_file = folder / "wss-told.pem"  # every authority that trust stores were told of, the newest first
         self.authority_file = folder / "wss-ca.pem"  # what trust stores are given
 
     def pair(self, now: datetime) -> LocalPair:
@@ -145,13 +146,14 @@ class LocalTls:
             raise AgentError(Code.WSS_CERTIFICATE, f"key: {type(error).__name__}") from None
         return found, context
 
-    def known(self) -> Authority | None:
-        """The authority of the pair there is, valid or not, or was last: what a trust store may still hold."""
+    def known(self) -> list[Authority]:
+        """What a trust store may still hold: authorities since the last `forget`, valid or not, the newest first."""
+        known: list[Authority] = []
         with contextlib.suppress(AgentError):
-            return read_pair(self._content()).authority
+            known += [read_pair(self._content()).authority]
         with contextlib.suppress(OSError, AgentError):
-            return read_authority(self.authority_file.read_bytes())
-        return None
+            known += read_authorities(self._told_file.read_bytes())
+        return list(dict.fromkeys(known))
 
     def renew(self, now: datetime) -> LocalPair:
         """A new pair in the place of any other. Raises keyring.absent, config.invalid; then the old one stays."""
@@ -167,17 +169,19 @@ class LocalTls:
         return pair
 
     def publish(self, authority: Authority) -> None:
-        """Write the authority's certificate where trust stores are told to find it. Raises config.invalid."""
+        """Write the pair's authority where trust stores are told to find it, and note it. Raises config.invalid."""
+        write_private(self._told_file, b"".join(one.pem for one in self.known()))
         write_private(self.authority_file, authority.pem)
 
     def forget(self) -> None:
-        """Remove the pair and its secret; the authority's certificate last, as it says what to trust no longer.
+        """Remove the pair and its secret; what `known` says last, so that who fails here can begin again.
 
-        Raises keyring.absent: then the key is gone and its passphrase is not.
+        Raises keyring.absent: then the key is gone, its passphrase is not, and `known` says the same as before.
         """
         self._file.unlink(missing_ok=True)
         self._secrets.forget(_PASSPHRASE)
         self.authority_file.unlink(missing_ok=True)
+        self._told_file.unlink(missing_ok=True)
 
     def _content(self) -> bytes:
         try:
@@ -194,10 +198,10 @@ def read_pair(content: bytes) -> LocalPair:
         return LocalPair(pem, leaf.not_valid_before_utc, leaf.not_valid_after_utc, _authority(authority))
 
 
-def read_authority(content: bytes) -> Authority:
-    """The authority in its own file. Raises wss.certificate."""
+def read_authorities(content: bytes) -> list[Authority]:
+    """The authorities in a file of them. Raises wss.certificate."""
     with _readable():
-        return _authority(x509.load_pem_x509_certificate(content))
+        return [_authority(one) for one in x509.load_pem_x509_certificates(content)]
 
 
 def served_on(pair: LocalPair, ports: Iterable[int]) -> int | None:

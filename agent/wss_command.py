@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,21 +88,22 @@ def _show(tls: "LocalTls", wss: "Wss", _only: Store | None) -> None:
 
 
 def _renew(tls: "LocalTls", wss: "Wss", only: Store | None) -> None:
-    old = tls.known()
+    replaced = tls.known()[:1]  # those before were said when they were replaced, and are again by `remove`
     pair = tls.renew(datetime.now(UTC))
-    if old:
-        _no_longer_to_trust(old, only)
+    if replaced:
+        _no_longer_to_trust(replaced, only)
     _to_trust(tls, wss, pair, only)
 
 
 def _remove(tls: "LocalTls", wss: "Wss", only: Store | None) -> None:
     old = tls.known()
-    tls.forget()
-    if old:
+    if old:  # said before it is forgotten: where that fails, or the output is closed, `remove` begins again
         _no_longer_to_trust(old, only)
-        if wss.enabled and only is None:
-            print(_NO_MORE)
-    else:
+        sys.stdout.flush()
+    tls.forget()
+    if old and wss.enabled and only is None:
+        print(_NO_MORE)
+    elif not old:
         print("Il n'y avait pas de certificat pour wss.", file=sys.stderr if only else sys.stdout)
 
 
@@ -117,13 +118,15 @@ def _to_trust(tls: "LocalTls", wss: "Wss", pair: "LocalPair", only: Store | None
     print(_AGAIN if wss.enabled else _MORE)
 
 
-def _no_longer_to_trust(old: "Authority", only: Store | None) -> None:
+def _no_longer_to_trust(old: Sequence["Authority"], only: Store | None) -> None:
     if only:
-        print(distrust(only, old))
+        print(*(distrust(only, one) for one in old), sep="\n")
         return
-    print(f"Ne plus faire confiance à « {old.name} ».")
+    print("Ne plus faire confiance à", *(f"« {one.name} »" for one in old))
+    if len(old) > 1:
+        print("(celles qui ont déjà été retirées : leurs lignes échouent, sans conséquence)")
     for store in stores_of(sys.platform):
-        _say(serves(store), distrust(store, old), besides(store))
+        _say(serves(store), *(distrust(store, one) for one in old), besides(store))
 
 
 def _say(heading: str, *lines: str) -> None:

@@ -1,6 +1,11 @@
 """The policies of this machine: found where browsers look, written by `policy export`, believed by browsers."""
 
 import json
+import os
+import signal
+import stat
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.browser_coverage import Level, State, coverage
+from agent.browser_coverage import Level, PolicySource, State, coverage
 from agent.browser_policies import Installed, on_linux, on_windows
 from agent.browsers import BROWSERS, export
 from agent.cli import main
@@ -24,6 +29,7 @@ from tests.web.doors import RIGHTS, Door, free_port
 
 ALLOWED = "LoopbackNetworkAllowedForUrls"
 SITE = "https://dossier.example:8443"
+ROOT = Path(__file__).parents[1]
 
 
 def put(root: Path, name: str, content: object) -> Path:
@@ -219,6 +225,83 @@ def test_a_file_of_somebody_else_is_replaced_only_by_one_that_keeps_it(
     assert 0 == command(config, "--for", "chrome", "--output", str(root))  # ours may be written again
 
 
+# The command in a process of its own: killed at each step that it takes in the folder, and by the kernel in the middle
+# of what it writes (getrlimit(2), RLIMIT_FSIZE).
+KILLED = """
+import json, os, resource, signal, sys
+from pathlib import Path
+from agent.cli import main
+root, config, before = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+steps, last, folder = 0, 0, root
+
+def stopping(event, arguments):
+    global steps
+    if last and (event == "open" or event.startswith("os.")) and arguments and str(folder) in str(arguments[0]):
+        steps += 1
+        if steps == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(stopping)
+for step, room in [(0, 4_096), (0, 50_000), *((step, resource.RLIM_INFINITY) for step in range(1, 100))]:
+    folder = root / f"{step}-{room}"
+    theirs = folder / "etc/firefox/policies/policies.json"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(before.read_bytes())
+    child = os.fork()
+    if not child:
+        last = step
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+        words = ["--for", "firefox", "--output", str(folder), "--merge", str(theirs), "--config", config]
+        os._exit(main(["policy", "export", *words]))
+    _, status = os.waitpid(child, 0)
+    print(json.dumps([os.waitstatus_to_exitcode(status), theirs.read_text("utf-8")]), flush=True)
+    if os.waitstatus_to_exitcode(status) == 0:
+        break
+"""
+
+
+def test_who_is_killed_while_merging_leaves_the_rules_in_place_or_the_new_ones(config: Path, tmp_path: Path) -> None:
+    before = put(tmp_path, "before.json", {"policies": {"DisableTelemetry": True, "Notes": "x" * 100_000}})
+    root = tmp_path / "out"
+
+    run = subprocess.run(
+        [sys.executable, "-c", KILLED, str(root), str(config), str(before)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert run.returncode == 0, run.stderr
+    steps = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("[")]
+    assert [-signal.SIGXFSZ] * 2 + [-signal.SIGKILL] * (len(steps) - 3) + [0] == [ended for ended, _ in steps]
+    found = list(dict.fromkeys(content for _, content in steps))
+    assert 2 == len(found)
+    assert before.read_text("utf-8") == found[0]
+    assert {"DisableTelemetry", "Notes", "LocalNetworkAccess"} == set(json.loads(found[1])["policies"])
+    assert len(steps) > 8
+
+
+def test_what_is_written_is_for_every_users_browser_and_a_link_stays_one(config: Path, tmp_path: Path) -> None:
+    kept = put(tmp_path, "kept.json", {"policies": {}})
+    kept.chmod(0o600)
+    link = tmp_path / "out/etc/firefox/policies/policies.json"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(kept)
+
+    umask = os.umask(0o077)
+    try:
+        assert 0 == command(config, "--for", "firefox", "--output", str(tmp_path / "out"), "--merge", str(link))
+    finally:
+        os.umask(umask)
+
+    assert link.is_symlink()
+    assert "LocalNetworkAccess" in json.loads(kept.read_text("utf-8"))["policies"]
+    assert 0o644 == stat.S_IMODE(kept.stat().st_mode)
+    assert ["policies.json"] == [file.name for file in link.parent.iterdir()]
+
+
 @pytest.mark.parametrize(
     ("words", "setting"),
     [
@@ -352,3 +435,32 @@ def test_firefox_lets_the_exported_site_in_without_a_question_and_no_other(
         elsewhere = browser.evaluate(CONNECT % port)
 
     assert ("open", "error") == (here, elsewhere)
+
+
+@pytest.mark.parametrize(("enabled", "came"), [({}, "error"), ({"Enabled": True}, "open")])
+def test_firefox_without_its_question_lets_every_site_in_where_the_protection_is_set_and_only_there(
+    sites: Websites, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, enabled: dict[str, bool], came: str
+) -> None:
+    """What `coverage` says of EnablePrompting: measured, as its name says the contrary."""
+    other = sites.origin("autre.insi-politique.test")
+    rule = {**enabled, "EnablePrompting": False}
+    policies = {"LocalNetworkAccess": rule}
+    place = "etc/firefox/policies/policies.json"
+    seen_by_browsers({place: json.dumps({"policies": policies}).encode()}, tmp_path, monkeypatch)
+    profile = tmp_path / "profile"
+    sites.trust_in(profile)
+    port = free_port()
+    gate = {
+        "network__dns__localDomains": "autre.insi-politique.test",
+        "network__lna__websocket__enabled": True,
+        "network__lna__address_space__public__override": f"127.0.0.1:{sites.port}",
+        "network__websocket__timeout__open": 5,
+    }
+    with Door(port, {other: RIGHTS}), firefox(profile, **gate) as browser:
+        browser.goto(f"{other}/bare.html")
+        connected = browser.evaluate(CONNECT % port)
+
+    [firefox_found] = [one for one in BROWSERS if one.name == "firefox"]
+    [judged] = coverage(firefox_found, [PolicySource(place, policies)], [other])
+    assert came == connected
+    assert (State.UNGUARDED if came == "open" else State.ASKED) is judged.state

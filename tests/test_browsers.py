@@ -279,6 +279,11 @@ def test_the_machines_registry_hides_the_persons_whatever_the_order() -> None:
         ({"SkipDomains": ["127.0.0.1"]}, State.UNGUARDED),
         ({"Enabled": False, "SkipDomains": ["a.example"]}, State.UNGUARDED),
         ({"Enabled": 0}, State.UNGUARDED),
+        ({"Enabled": False, "EnablePrompting": True}, State.UNGUARDED),
+        ({"Enabled": True, "EnablePrompting": False, "SkipDomains": ["a.example"]}, State.UNGUARDED),
+        ({"Enabled": 1, "EnablePrompting": 0}, State.UNGUARDED),
+        ({"Enabled": True, "EnablePrompting": True}, State.ASKED),
+        ({"EnablePrompting": False}, State.ASKED),
     ],
 )
 def test_firefox_skips_hosts_and_domains_as_written(rule: object, expected: State) -> None:
@@ -332,7 +337,7 @@ KEYS = [
     *("LocalNetworkAccessRestrictionsTemporaryOptOut", "LocalNetworkAllowedForUrls"),
 ]
 PATTERNS = st.lists(st.text("*[].:/ahtpse8", max_size=24), max_size=3)
-RULES = st.fixed_dictionaries({}, optional={"Enabled": JSON, "SkipDomains": PATTERNS | JSON})
+RULES = st.fixed_dictionaries({}, optional={"Enabled": JSON, "EnablePrompting": JSON, "SkipDomains": PATTERNS | JSON})
 POLICIES = st.dictionaries(st.sampled_from(KEYS), JSON | PATTERNS | RULES, max_size=5)
 
 

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import agent
-from agent.child import Child, Pipe
+from agent.child import Child, Pipe, _no_error_report
 from agent.errors import AgentError, Code
 from tests.parts.agent import RefusedError, Site
 from tests.parts.desktop import until
@@ -208,6 +208,32 @@ def test_a_child_leaves_no_core_dump(start):
     header, _ = start("limits").ask({})
 
     assert {"core": [0, 0], "dumpable": 0} == header
+
+
+class Kernel32:
+    """The three functions of Windows that are asked for, with the flags that they were given."""
+
+    def __init__(self) -> None:
+        self.error_mode, self.report_flags = 0x8004, 0
+
+    def GetErrorMode(self) -> int:  # noqa: N802  (Windows' own name, as the next two)
+        return self.error_mode
+
+    def SetErrorMode(self, mode: int) -> None:  # noqa: N802
+        self.error_mode = mode
+
+    def WerSetFlags(self, flags: int) -> None:  # noqa: N802
+        self.report_flags = flags
+
+
+def test_windows_is_asked_for_no_error_report_and_for_none_with_memory():
+    """That Windows then obeys is not shown here."""
+    kernel32 = Kernel32()
+
+    _no_error_report(kernel32)
+
+    assert (0x8004 | 0x1 | 0x2) == kernel32.error_mode
+    assert 0x1 | 0x20 == kernel32.report_flags
 
 
 # Around the program all is done for a core file: no limit, a folder where it may write. And nobody with root's rights.

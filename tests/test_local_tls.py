@@ -25,7 +25,7 @@ from agent.cli import main
 from agent.config import Settings, Wss
 from agent.doctor import _probe, _wss
 from agent.errors import CATALOGUE, AgentError, Code
-from agent.local_tls import LIFETIME, LocalTls, issue, make_authority, read_authority, read_pair, served_on
+from agent.local_tls import LIFETIME, LocalTls, issue, make_authority, read_authorities, read_pair, served_on
 from agent.local_trust import Store, distrust, stores_of, trust
 from agent.protocol.server import loopback_sockets
 from agent.secrets import FileSecrets
@@ -148,7 +148,7 @@ def test_what_was_made_is_loaded_and_its_key_is_nowhere_in_clear(tmp_path: Path)
     loaded, _ = tls.load(NOW)
 
     assert loaded == made
-    assert tls.known() == made.authority == read_authority(tls.authority_file.read_bytes())
+    assert tls.known() == [made.authority] == read_authorities(tls.authority_file.read_bytes())
     assert in_clear(tmp_path) == []
     assert b"BEGIN ENCRYPTED PRIVATE KEY" in (tmp_path / "wss.pem").read_bytes()
     assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
@@ -174,7 +174,7 @@ def test_each_pair_has_another_name_and_another_key_and_the_old_one_is_gone(tmp_
 def test_an_absent_expired_early_or_keyless_pair_is_said_and_not_served(tmp_path: Path) -> None:
     tls = local_tls(tmp_path)
     assert refused(lambda: tls.load(NOW)) == Code.WSS_CERTIFICATE
-    assert tls.known() is None
+    assert tls.known() == []
 
     made = tls.renew(NOW)
     assert refused(lambda: tls.load(made.not_after)) == Code.WSS_CERTIFICATE
@@ -210,7 +210,7 @@ def a_pair() -> tuple[bytes, bytes]:
 @given(st.binary())
 def test_any_bytes_are_a_pair_or_a_code(content: bytes) -> None:
     assert refused(lambda: read_pair(content)) == Code.WSS_CERTIFICATE
-    assert refused(lambda: read_authority(content)) == Code.WSS_CERTIFICATE
+    assert refused(lambda: read_authorities(content)) == Code.WSS_CERTIFICATE
 
 
 @given(st.data())
@@ -272,14 +272,14 @@ for step in range(1, 100):
     except AgentError as error:
         found = error.code.value
     known = tls.known()
-    print(json.dumps([os.waitstatus_to_exitcode(status), found, known.name if known else None]))
+    print(json.dumps([os.waitstatus_to_exitcode(status), found, [one.name for one in known]]))
     if os.waitstatus_to_exitcode(status) == 0:
         break
 """
 
 
-def killed_at_each_step(base: Path, act: str) -> list[tuple[int, str, str | None]]:
-    """How the process ended, what is loaded then, which authority is known."""
+def killed_at_each_step(base: Path, act: str) -> list[tuple[int, str, list[str]]]:
+    """How the process ended, what is loaded then, which authorities are known."""
     run = subprocess.run(
         [sys.executable, "-c", KILLED, str(base), act], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -300,7 +300,8 @@ def test_who_is_killed_while_renewing_leaves_the_old_pair_or_the_new_one_and_no_
     assert 0 < kept < len(steps)
     assert loaded[:kept] == [old] * kept
     assert all(found.startswith("INSi Agent localhost") for found in loaded)
-    assert [known for *_, known in steps] == loaded
+    assert [known[0] for *_, known in steps] == loaded
+    assert [known[-1] for *_, known in steps] == [old] * len(steps)
     assert in_clear(tmp_path) == []
 
 
@@ -324,13 +325,13 @@ def test_who_is_killed_while_loading_leaves_the_pair_and_no_key_in_clear(tmp_pat
 
 
 def test_who_is_killed_while_removing_can_still_say_what_to_trust_no_longer(tmp_path: Path) -> None:
-    old = local_tls(tmp_path / "base").renew(NOW).authority.name
+    old, new = (local_tls(tmp_path / "base").renew(NOW).authority.name for _ in range(2))
 
     steps = killed_at_each_step(tmp_path / "base", "forget")
 
-    assert {found for _, found, _ in steps} == {old, "wss.certificate"}
-    assert {known for _, _, known in steps[:-1]} == {old}
-    assert steps[-1][1:] == ("wss.certificate", None)
+    assert {found for _, found, _ in steps} == {new, "wss.certificate"}
+    assert [known for _, _, known in steps] == [[new, old]] * (len(steps) - 1) + [[]]
+    assert steps[-1][1] == "wss.certificate"
     assert list((tmp_path / f"killed-forget-{len(steps)}").iterdir()) == []
 
 
@@ -404,15 +405,19 @@ def test_enable_says_what_to_trust_renew_what_to_replace_and_remove_what_to_take
     again = said(capsys, "enable")
     renewed = said(capsys, "renew")
     (old,), (old_again,), (gone, new) = named(first), named(again), named(renewed)
+    renewed_again = named(said(capsys, "renew"))
     removed = said(capsys, "remove")
     nothing = said(capsys, "remove")
 
     assert old == old_again == gone != new
+    assert renewed_again[0] == new
     assert first == again
     assert f"certutil -d \"sql:$HOME/.pki/nssdb\" -A -t C,, -n '{old}'" in first
     assert '{"policies": {"Certificates": {"Install": ["' in first
     assert renewed.index(f"-D -n '{old}'") < renewed.index(f"-A -t C,, -n '{new}'")
-    assert named(removed) == [new] and "-A -t" not in removed
+    assert named(removed) == [renewed_again[1], new, old]  # nobody knows which of them were taken out
+    assert "-A -t" not in removed
+    assert [removed.count(f"-D -n '{one}'") for one in named(removed)] == [2, 2, 2]
     assert "l'enlever de /etc/firefox/policies/policies.json" in removed
     assert nothing == "Il n'y avait pas de certificat pour wss.\n"
     assert not list(home.rglob("wss*"))
@@ -508,6 +513,35 @@ def test_without_a_keyring_nothing_is_made(home: Path, monkeypatch: pytest.Monke
     assert not list(home.rglob("wss*"))
 
 
+def test_without_a_keyring_remove_says_what_to_trust_no_longer_and_can_be_begun_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    authorities = named(said(capsys, "enable") + said(capsys, "renew"))
+    (made,) = {file.parent for file in home.rglob("wss.pem")}
+    (home / ".local/share").mkdir()
+    made.rename(home / ".local/share/insi-agent")  # as a real agent's
+    (home / "run").mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(home / "run"))
+    monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
+    command = [sys.executable, "-m", "agent", "wss", "remove"]
+
+    def removed(command: list[str], **more: str) -> "subprocess.CompletedProcess[str]":
+        environment = {**os.environ, **more}
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=100
+        )
+
+    first, again = (removed(command, PYTHON_KEYRING_BACKEND="keyring.backends.null.Keyring") for _ in range(2))
+    last, nothing = (removed(in_a_session(command)) for _ in range(2))
+
+    assert [run.returncode for run in (first, again, last, nothing)] == [1, 1, 0, 0]
+    assert named(first.stdout) == authorities[::-1]
+    assert first.stdout == again.stdout == last.stdout
+    assert "[keyring.absent" in first.stderr
+    assert nothing.stdout == "Il n'y avait pas de certificat pour wss.\n"
+    assert not list(home.rglob("wss*.pem"))
+
+
 # ---------------------------------------------------------------- the agent
 
 
@@ -584,7 +618,12 @@ def test_the_page_is_warned_30_days_before_the_end_and_told_at_the_end(agent: Si
 
     assert reasons(timedelta(days=31, minutes=1)) == []
     assert reasons(timedelta(days=30, minutes=1)) == ["wss.expires"]
-    assert "wss renew" in notices(desk)[0].message["fr"]
+    assert notices(desk)[0].message == {
+        "fr": "Le certificat local pour wss expire dans 30 jours : demander à l'informatique de lancer"
+        " « insi-agent wss renew », puis les lignes qu'il affiche.",
+        "en": "The local certificate for wss expires in 30 days: ask IT to run"
+        ' "insi-agent wss renew", then the lines that it prints.',
+    }
     assert reasons(timedelta(0)) == ["wss.certificate"]
 
 

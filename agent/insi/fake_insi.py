@@ -38,6 +38,7 @@ class Misbehaviour(StrEnum):
     HTML_503 = "html503"  # the page of some equipment in between
     TRUNCATED = "truncated"  # the reply is cut short
     RESET = "reset"  # the connection is torn down without a reply
+    REDIRECT = "redirect"  # sends the client, with its message, to the same address once more
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,8 @@ class SimulatedInsi:
             spoil = self._next.popleft() if self._next else self._always
             if spoil is Misbehaviour.HTML_503:
                 return 503, "text/html", _DOWN, spoil
+            if spoil is Misbehaviour.REDIRECT:
+                return 307, "text/html", b"", spoil  # 307: the same method and body (RFC 9110 §15.4.8)
             if spoil is Misbehaviour.UNAVAILABLE:
                 return (*_typed(self.service.fault(UNAVAILABLE)), spoil)
             answer = self.service.answer(
@@ -240,6 +243,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
+        if spoil is Misbehaviour.REDIRECT:
+            self.send_header("Location", self.path)
         self.end_headers()
         if spoil is Misbehaviour.TRUNCATED:
             body = body[: len(body) // 2]

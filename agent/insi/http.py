@@ -84,8 +84,7 @@ class HttpTeleservice:
                 body=envelope,
                 headers=headers,
                 timeout=self._timeout,
-                retries=False,
-                redirect=False,
+                retries=False,  # then urllib3 hands back a redirection too, as it is
                 preload_content=False,
             )
         except _FAILURES as error:

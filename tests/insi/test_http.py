@@ -3,6 +3,7 @@
 import socket
 import stat
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -42,6 +43,7 @@ def code_of(network: HttpTeleservice, mode: AuthMode = ORGANISATION) -> str:
         (Misbehaviour.HTML_503, Code.INSI_HTTP, True),
         (Misbehaviour.TRUNCATED, Code.INSI_UNREADABLE, False),
         (Misbehaviour.RESET, Code.INSI_UNREACHABLE, True),
+        (Misbehaviour.REDIRECT, Code.INSI_HTTP, False),  # not followed: else "00", and one more message
     ],
 )
 def test_each_misbehaviour_has_its_code_and_the_next_call_works(
@@ -130,6 +132,23 @@ def test_the_environment_adds_no_anchor(
         monkeypatch.setenv(name, str(bundle))
 
     assert code_of(client(world, insi, anchors=make_ca().pem)) == "insi.tls"
+
+
+def test_the_environment_adds_no_proxy(world: World, insi: SimulatedInsi, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as trap:
+        trap.setblocking(False)
+        for name in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"):
+            for spelled in (name, name.lower()):
+                monkeypatch.setenv(spelled, f"http://127.0.0.1:{trap.getsockname()[1]}")
+        for spelled in ("NO_PROXY", "no_proxy"):
+            monkeypatch.setenv(spelled, "")  # this machine is no exception
+        assert urllib.request.getproxies()["https"] == f"http://127.0.0.1:{trap.getsockname()[1]}"
+        assert not urllib.request.proxy_bypass("127.0.0.1")
+
+        assert code_of(client(world, insi)) == "00"
+
+        with pytest.raises(BlockingIOError):
+            trap.accept()
 
 
 @pytest.mark.parametrize("kind", ["expired", "stranger"])

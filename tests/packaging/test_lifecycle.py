@@ -117,6 +117,57 @@ def test_an_upgrade_touches_no_setting(wheel: Path) -> None:
     assert all(name.startswith(("agent/", "insi_agent-")) and ".." not in name for name in owned)
 
 
+def test_the_lines_of_wss_remove_take_out_every_authority_that_was_ever_trusted(life: Life, installed: Path) -> None:
+    """Defence list D39: also one whose removal was said when it was replaced, and not done then."""
+    home = life.home.with_name("home-with-wss")
+    profile = home / ".mozilla/firefox/a.default"
+    profile.mkdir(parents=True)
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(home), "WITNESS": str(home / "did.jsonl")}
+
+    def done(*command: str) -> str:
+        run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        assert run.returncode == 0, run.stderr
+        return run.stdout
+
+    def wss(word: str) -> list[str]:
+        """Its lines of a shell for the stores of Linux."""
+        said = done(str(installed / "insi-agent"), "wss", word, "--simulated").splitlines()
+        return [line.strip() for line in said if line.strip().startswith(("certutil", "mkdir", "find"))]
+
+    def trusted() -> list[int]:
+        stores = (home / ".pki/nssdb", profile)
+        return [done("certutil", "-d", f"sql:{store}", "-L").count("INSi Agent localhost") for store in stores]
+
+    done("certutil", "-d", f"sql:{profile}", "-N", "--empty-password")
+    for word in ("enable", "renew", "renew"):
+        for line in wss(word):
+            if " -A " in line:
+                done("sh", "-ec", line)
+    before = trusted()
+    for line in wss("remove"):
+        done("sh", "-ec", line)
+
+    assert (before, trusted()) == ([3, 3], [0, 0])
+    assert not list(home.rglob("wss*"))
+
+
+def test_a_policy_is_written_where_it_is_asked_for_and_nowhere_else(life: Life, installed: Path) -> None:
+    """Defence list D39: no policy of a browser is ever set by the agent."""
+    home = life.home.with_name("home-with-policies")
+    home.mkdir()
+    (home / "config.toml").write_text('[[origins.allowed]]\norigin = "https://dossier.example"\n')
+    words = ["--for", "firefox", "--config", str(home / "config.toml"), "--output", str(home / "out")]
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(home), "WITNESS": str(home / "did.jsonl")}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
+
+    subprocess.run([str(installed / "insi-agent"), "policy", "export", *words], env=environment, check=True)
+
+    did = [json.loads(line) for line in (home / "did.jsonl").read_text().splitlines()]
+    written = {Path(where) for kind, where in did if kind == "writes"}
+    assert home / "out/etc/firefox/policies/policies.json" in written
+    assert [path for path in written if not path.is_relative_to(home / "out")] == []
+
+
 def test_a_removed_installation_leaves_no_file_and_no_listener(wheel: Path, installed: Path, tmp_path: Path) -> None:
     """Defence list D39."""
     folder = tmp_path / "installed"
