@@ -1,7 +1,8 @@
 """What the person decided of sites, and for how long. No I/O of its own.
 
 A site that the configuration does not name may ask once, and be allowed, refused for good, or put off: who closes
-the window has not answered, and is left in peace for an hour, then two, then four (defence list D20).
+the window has not answered, and is left in peace for an hour, then two, then four (defence list D20). A window that
+nobody answered is an hour of peace each time.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -22,7 +23,7 @@ class Consent(StrEnum):
 
     ALLOW = "allow"
     BLOCK = "block"
-    NOT_NOW = "notNow"  # also who closes the window, or lets it expire
+    NOT_NOW = "notNow"  # also who closes the window
 
 
 class Decided(StrEnum):
@@ -41,19 +42,18 @@ _STATES = {Consent.ALLOW: Decided.ALLOWED, Consent.BLOCK: Decided.BLOCKED, Conse
 class Decision(Value):
     """One site's."""
 
-    origin: Annotated[str, StringConstraints(pattern=r"^https://[a-z0-9.-]{1,253}(:[0-9]{1,5})?$")]
+    origin: Annotated[str, StringConstraints(pattern=r"^https://[a-z0-9_.-]{1,253}(:[0-9]{1,5})?$")]
     state: Decided
     since: _When
-    put_off: int = Field(default=0, ge=0)  # how many times in a row
+    put_off: int = Field(default=0, ge=0)  # how many times in a row the person did not want to answer
+    unanswered: bool = False  # quiet because nobody answered at all
 
     @property
     def until(self) -> datetime | None:
         """When a quiet site may ask again."""
         if self.state is not Decided.QUIET:
             return None
-        doublings = min(max(self.put_off, 1) - 1, 10)  # past the longest long before
-        quiet: timedelta = min(FIRST_QUIET * 2**doublings, LONGEST_QUIET)
-        return self.since + quiet
+        return self.since + (FIRST_QUIET if self.unanswered else _quiet(self.put_off))
 
     def holds(self, now: datetime) -> bool:
         """Whether it counts now. A clock that was far ahead when it was made silences nobody for longer."""
@@ -71,10 +71,17 @@ class Decisions(Value):
 
     def answered(self, origin: str, answer: Consent, now: datetime) -> Self:
         """With this answer; it replaces the site's earlier one. An answer that is one ends the count of the others."""
-        before = self.of(origin)
-        put_off = (before.put_off if before else 0) + 1 if answer is Consent.NOT_NOW else 0
-        made = Decision(origin=origin, state=_STATES[answer], since=now, put_off=put_off)
-        return self.model_copy(update={"sites": (*self.without(origin, now).sites, made)})
+        put_off = self._put_off(origin) + 1 if answer is Consent.NOT_NOW else 0
+        return self._with(Decision(origin=origin, state=_STATES[answer], since=now, put_off=put_off))
+
+    def left_unanswered(self, origin: str, now: datetime) -> Self:
+        """With an hour of peace that nobody asked for: the count of the others stays as it is."""
+        put_off = self._put_off(origin)
+        return self._with(Decision(origin=origin, state=Decided.QUIET, since=now, put_off=put_off, unanswered=True))
+
+    def next_quiet(self, origin: str) -> timedelta:
+        """For how long the site would be quiet if it were put off now."""
+        return _quiet(self._put_off(origin) + 1)
 
     def without(self, origin: str, now: datetime) -> Self:
         """As if this site had never asked; without what has faded since, too."""
@@ -84,6 +91,19 @@ class Decisions(Value):
     def in_state(self, state: Decided, now: datetime) -> frozenset[str]:
         """The origins of which this holds now."""
         return frozenset(one.origin for one in self.sites if one.state is state and one.holds(now))
+
+    def _put_off(self, origin: str) -> int:
+        before = self.of(origin)
+        return before.put_off if before else 0
+
+    def _with(self, made: Decision) -> Self:
+        return self.model_copy(update={"sites": (*self.without(made.origin, made.since).sites, made)})
+
+
+def _quiet(put_off: int) -> timedelta:
+    """After so many times in a row."""
+    doublings = min(max(put_off, 1) - 1, 10)  # past the longest long before
+    return min(FIRST_QUIET * (1 << doublings), LONGEST_QUIET)
 
 
 def _faded(decision: Decision, now: datetime) -> bool:

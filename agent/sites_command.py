@@ -66,10 +66,10 @@ def _on_the_file(parsed: argparse.Namespace) -> list[dict[str, Any]]:
     from agent.sites import keep_decisions, read_decisions
     from agent.workflows.sites import Rules, listed, revoked, unblocked
 
-    rules = Rules.of(load_settings(Options(simulate=parsed.simulated, config_file=parsed.config)).settings)
+    rules = Rules.of(load_settings(Options(simulate=parsed.simulated, config_file=parsed.config)))
     places = (Places.simulated() if parsed.simulated else Places.real()).create()
     now = datetime.now(UTC)
-    release = claim(places.runtime)
+    release = claim(places.data)
     try:
         decisions = read_decisions(places.data)
         if parsed.word != "list":
@@ -92,7 +92,7 @@ def _print(sites: Sequence[dict[str, Any]]) -> None:
     for site in sites:
         known = {
             "state": site["state"],
-            "byPerson": site["by"] == "person",
+            "by": site["by"],
             "inEffect": site["state"] != "allowed" or bool(site["rights"]),
             "since": site.get("since"),
             "until": site.get("until"),

@@ -30,7 +30,7 @@ Start = Callable[..., Simulation]
 
 def simulated_options(folder: Path, config: str) -> Options:
     (folder / "config.toml").write_text(config, encoding="utf-8")
-    return Options(simulate=True, port=0, config_file=folder / "config.toml", demo_origin=SITE, answers_itself=True)
+    return Options(simulate=True, port=0, config_file=folder / "config.toml", demo_origins=(SITE,), answers_itself=True)
 
 
 def reconfigure(agent: Simulation, config: str) -> None:
@@ -42,6 +42,13 @@ def reconfigure(agent: Simulation, config: str) -> None:
 
 
 # ---------------------------------------------------------------- settings
+
+
+def test_outside_the_simulator_there_is_no_page_of_a_demonstration() -> None:
+    with pytest.raises(AgentError) as refused:
+        Options(demo_origins=(SITE,))
+
+    assert refused.value.code is Code.CONFIG_INVALID
 
 
 def test_the_simulator_names_its_doctors_activity_and_billing_identifier_unless_the_configuration_does(

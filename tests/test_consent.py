@@ -61,6 +61,27 @@ def test_a_quiet_site_may_ask_again_when_its_time_is_over_and_its_count_is_not_f
     assert quiet_hours(decisions.answered(SITE, Consent.NOT_NOW, MORNING + HOUR)) == 2
 
 
+def test_a_question_that_nobody_answered_is_an_hour_and_neither_raises_nor_ends_the_count() -> None:
+    """Nobody was at the desk: nobody refused."""
+    put_off = after(Consent.NOT_NOW, Consent.NOT_NOW)
+    alone = put_off
+    for night in range(9):
+        alone = alone.left_unanswered(SITE, MORNING + night * 24 * HOUR)
+
+    assert (quiet_hours(alone), alone.in_state(Decided.QUIET, MORNING + 8 * 24 * HOUR)) == (1, {SITE})
+    assert alone.in_state(Decided.QUIET, MORNING + (8 * 24 + 1) * HOUR) == set()
+    assert quiet_hours(Decisions().left_unanswered(SITE, MORNING)) == 1
+    assert quiet_hours(alone.answered(SITE, Consent.NOT_NOW, MORNING)) == 4
+
+
+@pytest.mark.parametrize("times", [0, 1, 2, 6, 7, 8, 30])
+def test_what_a_not_now_will_cost_is_known_before_it_is_said(times: int) -> None:
+    decisions = after(*[Consent.NOT_NOW] * times)
+
+    assert decisions.next_quiet(SITE) / HOUR == quiet_hours(decisions.answered(SITE, Consent.NOT_NOW, MORNING))
+    assert decisions.next_quiet(OTHER) == HOUR
+
+
 def test_a_decision_undone_leaves_no_count() -> None:
     decisions = after(Consent.NOT_NOW, Consent.NOT_NOW).without(SITE, MORNING)
 

@@ -50,7 +50,7 @@ def test_each_site_is_listed_with_what_holds_and_what_it_may_do(
     day = f"{NOON.astimezone():%d/%m/%Y}"
 
     assert said(capsys, *words).splitlines() == [
-        f"{ALLOWED} : autorisé depuis le {day} (vitale, cpx, insi.retrieve, insi.verify, insi.batch, trace)",
+        f"{ALLOWED} : autorisé depuis le {day} (vitale, cpx, insi.retrieve, trace)",
         f"{BLOCKED} : toujours refusé depuis le {day}",
     ]
 
@@ -120,7 +120,7 @@ def test_an_agent_that_holds_the_file_without_answering_is_not_passed_over(
     places: Places, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It would write its own list over ours."""
-    release = claim(places.runtime)
+    release = claim(places.data)
     announce(places.runtime, 1)  # a port where nobody listens
     try:
         assert refusal(capsys, "revoke", ALLOWED, "--simulated") == sentence(Code.AGENT_RUNNING)

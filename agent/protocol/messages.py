@@ -206,7 +206,7 @@ class Site(Value):
 
     origin: str
     state: Literal["allowed", "blocked", "quiet"]  # quiet: the person did not want to be asked until `until`
-    by: Literal["configuration", "person"]
+    by: Literal["policy", "configuration", "person"]
     rights: list[Right]
     since: Moment | None = None
     until: Moment | None = None

@@ -4,11 +4,11 @@ import asyncio
 import contextlib
 import threading
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from agent.child import Child
-from agent.consent import Consent
+from agent.consent import FIRST_QUIET, Consent
 from agent.errors import AgentError, Code
 from agent.model import Activity, PinState, Right
 from agent.pin import Pin, wipe
@@ -93,10 +93,12 @@ class ActivityQuestion(_Question):
 
 @dataclass(frozen=True, kw_only=True)
 class ConsentQuestion:
-    """Whether a site may talk to the agent, and what it could then do."""
+    """Whether a site may talk to the agent, and what it could then do here."""
 
     origin: str
     rights: tuple[Right, ...]
+    organisation: bool = False  # calls in the organisation's name are possible, for which nobody types a code
+    quiet: timedelta = FIRST_QUIET  # what "not now" means this time
     language: str = "fr"
     expires_s: float = EXPIRES_S
 
@@ -105,6 +107,8 @@ class ConsentQuestion:
         return {
             "origin": self.origin,
             "rights": list(self.rights),
+            "organisation": self.organisation,
+            "quietHours": round(self.quiet / timedelta(hours=1)),
             "language": self.language,
             "expiresInS": self.expires_s,
             "simulatedAnswer": simulated,
@@ -117,7 +121,7 @@ class KnownSite:
 
     origin: str
     state: str  # allowed, blocked, quiet
-    by_person: bool  # otherwise by the configuration
+    by: str  # person, configuration, policy
     in_effect: bool = True  # otherwise the configuration overrules the person
     since: datetime | None = None
     until: datetime | None = None
@@ -138,7 +142,7 @@ class SitesQuestion:
                 {
                     "origin": one.origin,
                     "state": one.state,
-                    "byPerson": one.by_person,
+                    "by": one.by,
                     "inEffect": one.in_effect,
                     "since": one.since and one.since.isoformat(),
                     "until": one.until and one.until.isoformat(),
@@ -193,9 +197,16 @@ class Person:
         raise _refusal(answer, _ACTIVITY_REFUSALS)
 
     async def undisturbed(self) -> None:
-        """Return once no window about a card is open: another would take the keyboard away from a code half typed."""
-        async with self._screen:
-            pass
+        """Return once no window about a card is open, nor about to be.
+
+        Another would take the keyboard away from a code half typed.
+        """
+        while True:
+            async with self._screen:
+                pass
+            await asyncio.sleep(0)  # who waited behind us has its turn first
+            if not self._screen.locked():
+                return
 
     async def ask_consent(self, question: ConsentQuestion) -> Consent:
         """Their answer. Cancelling as for the code. Raises question.expired, prompt.unavailable, device.crashed."""
@@ -215,7 +226,7 @@ class Person:
         if answer.get("answer") in ("cancelled", "expired"):
             return None
         origin = chosen.decode(errors="replace")
-        if answer.get("answer") == "chosen" and origin in [one.origin for one in question.sites if one.by_person]:
+        if answer.get("answer") == "chosen" and origin in [one.origin for one in question.sites if one.by == "person"]:
             return origin
         raise _refusal(answer, _REFUSALS)
 

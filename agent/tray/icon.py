@@ -118,6 +118,9 @@ def _picture(view: TrayView) -> Any:
     draw.rounded_rectangle((7, 15, 56, 48), radius=6, outline="white", width=5)
     if view.icon is Icon.CARD:
         draw.rectangle((17, 25, 29, 37), fill="white")
+    elif view.icon is Icon.ORGANISATION:
+        draw.rectangle((17, 29, 31, 34), fill="white")
+        draw.polygon(((31, 21), (31, 42), (48, 31)), fill="white")
     elif view.icon is Icon.QUESTION:
         for left in (17, 28, 39):
             draw.ellipse((left, 28, left + 7, 35), fill="white")

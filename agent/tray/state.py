@@ -19,6 +19,7 @@ class Icon(StrEnum):
 
     WAITING = "waiting"  # a card, empty
     CARD = "card"  # a card with its chip: a professional's card is there
+    ORGANISATION = "organisation"  # an arrow that leaves: a call with the organisation's certificate is under way
     QUESTION = "question"  # somebody is expected in front of a window
     TROUBLE = "trouble"  # something has to be mended
 
@@ -80,11 +81,13 @@ class TrayView:
 
 def view_of(state: TrayState) -> TrayView:
     """The picture of a state."""
+    organisation = _organisation(state.organisation)
     icon, colour, sentence = next(
         (icon, colour, sentence)
         for applies, icon, colour, sentence in (
             (bool(state.troubles), Icon.TROUBLE, "#b3430e", ""),
             (state.question_open, Icon.QUESTION, "#8a6d00", "Une fenêtre attend votre réponse."),
+            (state.organisation.under_way, Icon.ORGANISATION, "#6a3a8c", organisation),
             (state.unlocked, Icon.CARD, "#1d7a46", "Carte de professionnel présente, code accepté."),
             (state.professional_card, Icon.CARD, "#1f4e8c", "Carte de professionnel présente."),
             (True, Icon.WAITING, "#1f4e8c", "En attente."),
@@ -94,7 +97,8 @@ def view_of(state: TrayState) -> TrayView:
     rows = [CATALOGUE[trouble] for trouble in state.troubles]
     lines = [sentence] if not rows else [words for row in rows for words in (row.title.fr, row.action.fr)]
     menu = [MenuLine(f"INSi Agent – {_ENVIRONMENTS[state.environment]}"), *map(MenuLine, lines)]
-    menu += map(MenuLine, _organisation(state.organisation))
+    if organisation and organisation not in lines:
+        menu.append(MenuLine(organisation))
     if state.demo:
         menu.append(MenuLine("Ouvrir la page de démonstration", Action.OPEN_DEMO))
     menu.append(MenuLine("Sites autorisés…", Action.SITES))
@@ -103,14 +107,15 @@ def view_of(state: TrayState) -> TrayView:
     return TrayView(icon, colour, title if len(title) <= MAX_TITLE else title[: MAX_TITLE - 1] + "…", tuple(menu))
 
 
-def _organisation(seen: OrganisationCalls) -> list[str]:
+def _organisation(seen: OrganisationCalls) -> str:
+    """One line; nothing before the first call."""
     site = _LOCAL_PROGRAMS.get(seen.site, seen.site)
     if seen.under_way:
-        return [f"Certificat de la structure : appel en cours pour {site}"]
+        return f"Certificat de la structure : appel en cours pour {site}"
     if seen.at is None:
-        return []
+        return ""
     calls = f"{seen.calls} appel{'s' if seen.calls > 1 else ''} depuis le démarrage"
-    return [f"Certificat de la structure : {calls}, le dernier pour {site} à {seen.at:%H:%M}"]
+    return f"Certificat de la structure : {calls}, le dernier pour {site} à {seen.at:%H:%M}"
 
 
 _LOCAL_PROGRAMS = {"native": "un programme de ce poste"}  # it has no origin; protocol/origins.py gives it this name

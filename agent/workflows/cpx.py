@@ -399,7 +399,7 @@ async def _login(desk: Desk, asker: Asker, token: TokenSeen, pin: Pin | None, un
                 await _close(desk, reader)
                 raise AgentError(Code.OPERATION_CANCELLED)
             now = desk.now()
-            desk.session = CardSession(asker.origin, token.serial, reader, now, now)
+            desk.session = CardSession(asker.origin, token.serial, reader, now, now, asker.rights)
     finally:
         if pin is not None:
             pin.wipe()

@@ -73,6 +73,7 @@ class CardSession:
     reader: str | None  # by its PC/SC name; None: the module names its slots otherwise
     opened_at: datetime
     used_at: datetime
+    rights: frozenset[Right]  # what the owner might do then: it ends with any of them
     activity: str | None = None  # the one chosen in a window
 
 
@@ -160,7 +161,7 @@ class Desk:
         return await self.lanes.secrets.run(self.load_identity, timeout_s=SECRETS_TIMEOUT_S)
 
     async def keys_at_hand(self) -> None:
-        """Before anything is asked or sent: no key, no receipt and no trace. Raises keyring.absent."""
+        """Before anything is asked or sent: no key, no receipt and no trace. Raises as `identity`."""
         await self.identity()
         await self.lanes.secrets.run(self.journal.check_key, timeout_s=SECRETS_TIMEOUT_S)
 

@@ -135,7 +135,10 @@ def _wss(desk: Desk) -> list[Notice]:
         seen,
         desk.now(),
         thresholds=WSS_EXPIRY_DAYS,
-        then=("lancer « insi-agent wss renew »", 'run "insi-agent wss renew"'),
+        then=(
+            "demander à l'informatique de lancer « insi-agent wss renew », puis les lignes qu'il affiche",
+            'ask IT to run "insi-agent wss renew", then the lines that it prints',
+        ),
     )
 
 

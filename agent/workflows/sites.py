@@ -13,16 +13,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from agent.config import Settings
+from agent.config import Loaded, Settings, Source
 from agent.consent import Consent, Decided, Decisions
 from agent.errors import AgentError, Code
-from agent.model import Right
+from agent.model import Environment, Profile, Right
 from agent.protocol.messages import NoParams, Site, SiteParams, SitesResult
+from agent.protocol.methods import METHODS
 from agent.tray.bridge import ConsentQuestion, KnownSite, SitesQuestion
 
 log = logging.getLogger(__name__)
 
-COMES_AND_GOES = 3  # windows that a site withdrew itself within an hour: it is then put off, as by the person
+# Of one site within an hour: it is then left in peace for an hour, which nobody asked for.
+COMES_AND_GOES = 5  # windows that the site withdrew itself
+CRASHES = 3  # windows that ended by themselves
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,24 @@ class Rules:
 
     configured: Mapping[str, frozenset[Right]]  # exact origin → rights
     consent: frozenset[Right] | None  # what the person's consent gives; None: the person is not asked
+    policy: frozenset[str] = frozenset()  # the origins that are configured by a policy
 
     @classmethod
-    def of(cls, settings: Settings) -> "Rules":
+    def of(cls, loaded: Loaded) -> "Rules":
+        settings, source = loaded.settings, loaded.sources.get("origins.allowed")
         configured = {row.origin: frozenset(row.rights) - {Right.ADMIN} for row in settings.origins.allowed}
         rights = frozenset(settings.origins.consent_rights) - {Right.ADMIN}
-        return cls(configured, rights if settings.asks_for_unknown_origins else None)
+        policy = frozenset(configured if source in (Source.MACHINE_POLICY, Source.USER_POLICY) else ())
+        return cls(configured, rights if settings.asks_for_unknown_origins else None, policy)
+
+
+def useful(settings: Settings, environment: Environment, origin: str) -> frozenset[Right]:
+    """The rights that would lead `origin` to something here and now."""
+    rights = {method.right for method in METHODS.values() if method.right}
+    software = settings.software_of(origin)
+    if settings.profile is Profile.CONSUMER or software is None or not software.authorisation.get(environment):
+        rights.discard(Right.RETRIEVE)
+    return frozenset(rights)
 
 
 def allowed(rules: Rules, decisions: Decisions, now: datetime) -> dict[str, frozenset[Right]]:
@@ -54,7 +69,12 @@ def turned_away(rules: Rules, decisions: Decisions, now: datetime) -> frozenset[
 def listed(rules: Rules, decisions: Decisions, now: datetime) -> SitesResult:
     """Every site of which something is decided. A consent that the configuration overrules gives no right."""
     configured = [
-        Site(origin=origin, state="allowed", by="configuration", rights=_in_order(rights))
+        Site(
+            origin=origin,
+            state="allowed",
+            by="policy" if origin in rules.policy else "configuration",
+            rights=_in_order(rights),
+        )
         for origin, rights in rules.configured.items()
     ]
     decided = [
@@ -120,6 +140,24 @@ class Person(Protocol):
         ...
 
 
+class _LastHour:
+    """How often something happened to each origin within an hour. Times in seconds of one clock."""
+
+    def __init__(self) -> None:
+        self._times: dict[str, list[float]] = {}
+
+    def count(self, origin: str, now: float) -> int:
+        """With this time."""
+        recent = {one: [at for at in times if at > now - 3600] for one, times in self._times.items()}
+        self._times = {one: times for one, times in recent.items() if times}
+        times = self._times.setdefault(origin, [])
+        times.append(now)
+        return len(times)
+
+    def forget(self, origin: str) -> None:
+        self._times.pop(origin, None)
+
+
 class Sites:
     """The decisions in force, and the sites that wait for one. Everything here happens on one event loop."""
 
@@ -130,16 +168,20 @@ class Sites:
         settings: Callable[[], Settings],
         rules: Callable[[], Rules],
         person: Person,
+        environment: Environment,
+        organisation: Callable[[], bool],
         keep: Callable[[Decisions], Awaitable[None]],
         settle: Callable[[str | None], Awaitable[None]],
         now: Callable[[], datetime],
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`keep` stores the decisions; `settle` lets in and turns away the open conversations as they say now, and
-        turns away those that wait of the origin it is given."""
+        """`organisation` says whether calls in its name are possible. `keep` stores the decisions; `settle` lets in
+        and turns away the open conversations as they say now, and turns away those that wait of the origin it is
+        given."""
         self.decisions = decisions
         self._settings, self._rules, self._person = settings, rules, person
+        self._environment, self._organisation = environment, organisation
         self._keep, self._settle = keep, settle
         self._now, self._monotonic, self._sleep = now, monotonic, sleep
         self._waiting: dict[str, set[object]] = {}  # origin → its conversations, in the order of the origins
@@ -147,7 +189,8 @@ class Sites:
         self._question: tuple[str, asyncio.Task[Consent]] | None = None  # what is on screen
         self._not_before = 0.0
         self._shown = False
-        self._withdrawn: dict[str, list[float]] = {}  # origin → when it took its own window away
+        self._withdrawn = _LastHour()  # windows that the site took away itself
+        self._crashed = _LastHour()
 
     # ------------------------------------------------------------ the decisions
 
@@ -171,10 +214,12 @@ class Sites:
         return await self._decide(unblocked(self._rules(), self.decisions, params.origin, self._now()))
 
     async def _decide(self, decisions: Decisions) -> SitesResult:
-        """Holds at once, and while we run also when it cannot be kept."""
+        """Holds at once, and while we run also when it cannot be kept. It is kept while slow pages are closed."""
         self.decisions = decisions
-        await self._settle(None)
-        await self._keep(self.decisions)
+        outcomes = await asyncio.gather(self._keep(decisions), self._settle(None), return_exceptions=True)
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
         return await self.listing(NoParams())
 
     # ------------------------------------------------------------ the sites that wait
@@ -222,12 +267,7 @@ class Sites:
             await self._settle(None)
             return
         self._not_before = self._monotonic() + self._settings().door.consent_every_s
-        rights = _in_order(self._rules().consent or ())
-        question = asyncio.create_task(
-            self._person.ask_consent(
-                ConsentQuestion(origin=origin, rights=tuple(rights), language=self._settings().language)
-            )
-        )
+        question = asyncio.create_task(self._person.ask_consent(self._question_about(origin)))
         self._question = origin, question
         try:
             await asyncio.wait([question])
@@ -236,39 +276,53 @@ class Sites:
             question.cancel()
             await asyncio.wait([question])  # until its window is gone
         if question.cancelled() or origin not in self._waiting:
-            await self._withdrew(origin)  # nothing else is remembered, not even an answer of this very instant
+            # Nothing is remembered, not even an answer of this very instant; unless it does so again and again.
+            if self._withdrawn.count(origin, self._monotonic()) >= COMES_AND_GOES and self._may_ask(origin):
+                await self._leave_in_peace(origin, "its windows come and go")
             return
         del self._waiting[origin]
         try:
             answer = question.result()
         except AgentError as error:
-            if error.code is not Code.QUESTION_EXPIRED:
-                log.warning("a site could not be asked for: %s", error)
-                await self._settle(origin)
-                return
-            answer = Consent.NOT_NOW
+            await self._not_answered(origin, error)
+            return
         if not self._may_ask(origin):  # the configuration has decided meanwhile (defence list D20)
             await self._settle(None)
             return
         log.info("the person decided of %s: %s", origin, answer)
-        await self._answered(origin, answer)
+        await self._made(self.decisions.answered(origin, answer, self._now()))
 
-    async def _withdrew(self, origin: str) -> None:
-        """Its pages left while its window was on screen: harmless, unless they do it again and again."""
-        hour_ago = self._monotonic() - 3600
-        recent = {one: [at for at in times if at > hour_ago] for one, times in self._withdrawn.items()}
-        self._withdrawn = {one: times for one, times in recent.items() if times}
-        times = self._withdrawn.setdefault(origin, [])
-        times.append(self._monotonic())
-        if len(times) < COMES_AND_GOES or not self._may_ask(origin):
-            return
-        del self._withdrawn[origin]
-        log.info("%s is put off: its windows come and go", origin)
-        await self._answered(origin, Consent.NOT_NOW)
+    def _question_about(self, origin: str) -> ConsentQuestion:
+        settings = self._settings()
+        rights = (self._rules().consent or frozenset()) & useful(settings, self._environment, origin)
+        return ConsentQuestion(
+            origin=origin,
+            rights=tuple(_in_order(rights)),
+            organisation=self._organisation(),
+            quiet=self.decisions.next_quiet(origin),
+            language=settings.language,
+        )
 
-    async def _answered(self, origin: str, answer: Consent) -> None:
+    async def _not_answered(self, origin: str, error: AgentError) -> None:
+        """Nobody was there, or nobody could see the window."""
+        crashed = error.code is Code.DEVICE_CRASHED and self._crashed.count(origin, self._monotonic()) >= CRASHES
+        if not self._may_ask(origin):
+            await self._settle(None)
+        elif error.code is Code.QUESTION_EXPIRED or crashed:
+            await self._leave_in_peace(origin, error.code)
+        else:
+            log.warning("a site could not be asked for: %s", error)
+            await self._settle(origin)
+
+    async def _leave_in_peace(self, origin: str, why: str) -> None:
+        log.info("%s does not ask for an hour: %s", origin, why)
+        self._withdrawn.forget(origin)
+        self._crashed.forget(origin)
+        await self._made(self.decisions.left_unanswered(origin, self._now()))
+
+    async def _made(self, decisions: Decisions) -> None:
         try:
-            await self._decide(self.decisions.answered(origin, answer, self._now()))
+            await self._decide(decisions)
         except AgentError as error:
             log.error("a decision is not kept: %s", error)  # noqa: TRY400  (no traceback: the code says it all)
 
@@ -285,7 +339,7 @@ class Sites:
         try:
             while True:
                 sites = tuple(
-                    KnownSite(one.origin, one.state, one.by == "person", in_effect(one), one.since, one.until)
+                    KnownSite(one.origin, one.state, one.by, in_effect(one), one.since, one.until)
                     for one in (await self.listing(NoParams())).sites
                 )
                 origin = await self._person.show_sites(SitesQuestion(sites=sites, language=self._settings().language))

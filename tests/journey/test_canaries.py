@@ -8,10 +8,12 @@ import base64
 import json
 import os
 import random
+import re
 import secrets
 import select
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -20,6 +22,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,7 @@ from agent.model import AuthMode
 from agent.places import find_running
 from agent.simulator.pki import Person, issue_card, issue_server, make_ca
 from tests.cards.process import CardProcess
-from tests.parts.agent import RefusedError, Site
+from tests.parts.agent import RefusedError, Simulation, Site
 from tests.parts.desktop import Desktop, until
 from tests.parts.pcscd import Pcscd
 from tests.parts.search import Search, family
@@ -44,6 +47,8 @@ SITE = "https://dossier.example"
 WINDOW = "code de la carte"
 TEMPORARY = Path(tempfile.gettempdir())
 ROOT = Path(__file__).parents[2]
+FOUND = {"birthName": "ADRTROIS", "givenNames": ["TOUSSAINT"], "sex": "M", "birthDate": "1960-01-01"}
+NOBODY = FOUND | {"birthName": "PERSONNE"}
 # Core files are wanted by everybody around the agent: it must refuse them itself.
 START = 'ulimit -c unlimited; cd "$1"; exec "$PYTHON" -m agent run --no-tray --port 0 --config "$1/config.toml"'
 
@@ -252,7 +257,7 @@ def journey(pcscd: Pcscd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 def _find(lived: Journey, site: Site) -> None:
     """A wrong code, the right one, a traced result with its image."""
-    who = {"user": {"id": "accueil-2", "name": lived.canaries.name}}
+    who = {"user": {"id": "accueil-2", "name": lived.canaries.name}, "clientRef": lived.canaries.name}
     read = site.call("vitale.read")
     number = site.send("insi.retrieveWithVitale", readId=read["readId"], holder=0, **who)
     lived.types(lived.canaries.wrong)
@@ -397,6 +402,41 @@ def test_the_windows_processes_are_gone_with_their_copies(journey: Journey) -> N
 
 def test_a_worker_and_a_window_that_abort_leave_no_core(journey: Journey) -> None:
     assert [file.name for file in journey.folder.rglob("core*") if file.is_file()] == []
+
+
+# ---------------------------------------------------------------- what the journal says without its key
+
+# What is constant by nature, whoever a call is about: the site, the software, the operation, a code's own label, which
+# members were given (never their values), the names of our members, the day and the minute. Beside it only what is
+# looked at in no column: the journal's key number, the digest of the clear part, the link to the entry before.
+CONSTANT = re.compile(
+    r"http://127\.0\.0\.1:1|Accueil de démonstration|WS_INS\d|simulated|aes-256-gcm|Aucune identite trouvee"
+    r'|"given":\[.*?"\]|"[A-Za-z0-9]+":|\d{4}-\d\d-\d\dT\d\d:\d\d:'
+)
+
+
+def test_two_calls_for_one_person_have_nothing_in_common_that_the_journal_shows_without_its_key(
+    agent: Simulation,
+) -> None:
+    """Else who takes the file sees which calls were for one person, and tries who it may be."""
+    site = agent.site()
+    for traits in (FOUND, NOBODY):
+        for ref in ("venue-1", "venue-2"):
+            site.call("insi.retrieveByTraits", traits=traits, clientRef=f"{traits['birthName']}-{ref}")
+    agent.restart()  # which has not opened its journal yet
+    database = sqlite3.connect(agent.places.journal / "journal.sqlite")
+    columns = "trace_id, at, kind, origin, client_ref, clear, personal_sha256, personal_scheme, link, signature"
+    shown: dict[str, set[str]] = {}
+    for trace, *clear in database.execute(f"SELECT {columns} FROM entry"):  # noqa: S608  (our own columns)
+        for one in (trace, *clear):
+            text = one.decode("latin-1").replace("\\u00e9", "é") if isinstance(one, bytes) else str(one)
+            pieces = {part[at : at + 16] for part in CONSTANT.split(text) for at in range(len(part) - 15)}
+            shown.setdefault(trace, set()).update(pieces)
+    database.close()
+
+    assert len(shown) == 4
+    assert all(len(pieces) > 100 for pieces in shown.values())
+    assert [one & other for one, other in combinations(shown.values(), 2) if one & other] == []
 
 
 # ---------------------------------------------------------------- the search itself

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from agent.model import Environment
+from agent.client import ask
+from agent.model import Environment, Right
 from agent.places import Places, find_running
 from agent.tray.state import TrayState, view_of
+from agent.workflows.desk import CardSession
 from tests.parts.agent import HELLO, Simulation, Site
 from tests.parts.desktop import Desktop, until
 from tests.parts.program import Program
@@ -233,6 +235,88 @@ def test_settings_that_now_refuse_unknown_sites_close_those_that_wait_and_those_
     reconfigure(agent, EVERY)
     assert agent.site(origin=OTHER).hello["originState"] == "allowed"  # the person's answer was not lost
     assert agent.site(origin=NEW).hello["originState"] == "pending"
+
+
+# ---------------------------------------------------------------- the card session of a site
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        None,  # the person takes the access back
+        '[origins]\nunknown = "refuse"\n',
+        "[origins]\nconsent_rights = ['vitale', 'insi.retrieve', 'trace']\n",
+        f'[[origins.allowed]]\norigin = "{NEW}"\nrights = ["vitale"]\n',
+    ],
+)
+def test_a_site_that_loses_rights_loses_its_card_session(
+    simulation: Start, person: Callable[[str], None], settings: str | None
+) -> None:
+    """Defence list D21. Let in again, it must ask for the code again."""
+    person("allow")
+    agent = simulation(EVERY)
+    page = agent.site(origin=NEW)
+    page.notified("agent.changed")
+    assert page.call("cpx.unlock")["unlocked"]
+
+    if settings is None:
+        revoke(agent, NEW)
+    else:
+        reconfigure(agent, EVERY + settings)
+
+    assert is_turned_away(page)
+    until(lambda: agent.running.agent.desk.session is None, "the session is over")
+    reconfigure(agent, EVERY)
+    again = agent.site(origin=NEW)
+    if settings is None:
+        again.notified("agent.changed")
+    assert not again.call("cpx.status")["unlocked"]
+
+
+def test_rights_that_another_site_loses_end_no_card_session(simulation: Start, person: Callable[[str], None]) -> None:
+    person("allow")
+    agent = simulation(CONFIG.replace(ACTIVITY, ""))
+    page, other = agent.site(origin=OURS), agent.site(origin=NEW)
+    other.notified("agent.changed")
+    assert page.call("cpx.unlock")["unlocked"]
+
+    revoke(agent, NEW)
+
+    assert is_turned_away(other)
+    assert page.call("cpx.status")["unlocked"]
+
+
+def test_settings_that_take_nothing_leave_the_session_of_a_site_that_may_only_search(simulation: Start) -> None:
+    """It signs with the card, and may not unlock it for itself."""
+    config = CONFIG.replace(ACTIVITY, "").replace(f'"{OURS}"\n[[', f'"{OURS}"\nrights = ["insi.retrieve"]\n[[')
+    agent = simulation(config)
+    page = agent.site(origin=OURS)
+    traits = {"birthName": "ADRTROIS", "givenNames": ["TOUSSAINT"], "sex": "M", "birthDate": "1960-01-01"}
+    assert page.call("insi.retrieveByTraits", traits=traits)["code"] == "00"
+    session = agent.running.agent.desk.session
+    assert session
+    assert page.refusal("cpx.status").reason == "right.missing"
+
+    agent.reload()
+
+    assert agent.running.agent.desk.session is session
+
+
+def test_a_session_opened_in_the_instant_in_which_its_site_loses_its_rights_ends_too(simulation: Start) -> None:
+    running = simulation().running.agent
+    desk, now = running.desk, running.desk.now()
+    desk.session = CardSession(NEW, "serial", None, now, now, frozenset({Right.CPX}))
+
+    running._loop.call_soon_threadsafe(desk.changed)
+
+    until(lambda: desk.session is None, "the session is over")
+
+
+def revoke(agent: Simulation, origin: str) -> None:
+    """As `insi-agent sites revoke` does."""
+    running = find_running(agent.places.runtime)
+    assert running
+    ask(running, ("sites.revoke", {"origin": origin}))
 
 
 def windows(pid: int, role: str) -> list[int]:

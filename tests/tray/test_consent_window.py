@@ -19,7 +19,7 @@ from tests.tray.asking import answer_of, left_by_a_withdrawn_question, wait_unti
 
 TITLE = "^INSi Agent .+ demande d'un site$"
 # seen in the window itself: from its left and top edges, or from its right and bottom ones where negative
-ALLOW_BOX, BLOCK_BOX, ACCEPT, NOT_NOW = (26, -126), (26, -100), (-72, -46), (-230, -46)
+ALLOW_BOX, BLOCK_BOX, ACCEPT, NOT_NOW = (36, -177), (36, -150), (-72, -46), (-230, -46)
 CODE_TITLE = "^INSi Agent .+ code de la carte CPS$"
 
 
@@ -254,6 +254,53 @@ def test_a_window_about_a_site_holds_up_no_code_and_waits_itself_for_the_end_of_
     assert asyncio.run(both())
 
 
+def test_a_window_about_a_site_waits_for_the_codes_that_were_asked_meanwhile_too():
+    """The code's window that is next in turn is not met by another."""
+
+    async def waiting() -> list[bool]:
+        person = Person(simulated=True, environment={"INSI_AGENT_SIMULATED_PIN": "wait"})
+        pin = PinQuestion(origin="", software="", operation="", holder="", pin_state=PinState.OK)
+        held: list[bool] = []
+        codes = [asyncio.create_task(person.ask_pin(pin))]
+        await asyncio.sleep(0)
+        quiet = asyncio.create_task(person.undisturbed())
+        await asyncio.sleep(0)
+        codes.append(asyncio.create_task(person.ask_pin(pin)))
+        for code in codes:
+            for _ in range(9):
+                await asyncio.sleep(0)
+            held.append(not quiet.done())
+            code.cancel()
+            await asyncio.wait([code])
+        await quiet
+        return held
+
+    assert [True, True] == asyncio.run(waiting())
+
+
+def test_the_first_moments_show_no_grey_block_behind_the_choices(desktop: Desktop):
+    """A widget that takes nothing yet has the window's own background."""
+    script = """
+from tkinter import ttk
+from agent.tray.bridge import ConsentQuestion
+from agent.tray.dialogs import window as module
+from agent.tray.dialogs.words import consent_page
+
+question = ConsentQuestion(origin="https://dossier.exemple.fr", rights=())
+window = module.Window(consent_page(question.frame(simulated=False)), expires_s=1)
+print(ttk.Style(window._root).lookup("TRadiobutton", "background", ["disabled"]) == module._PAPER)
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, **desktop.environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert "True\n" == told
+
+
 @pytest.mark.parametrize(
     ("person", "outcome"),
     [
@@ -262,7 +309,7 @@ def test_a_window_about_a_site_holds_up_no_code_and_waits_itself_for_the_end_of_
         ({"INSI_AGENT_SIMULATED_CONSENT": "block"}, Consent.BLOCK),
         ({"INSI_AGENT_SIMULATED_CONSENT": "cancel"}, Consent.NOT_NOW),
         ({"INSI_AGENT_SIMULATED_CONSENT": "wait"}, Code.QUESTION_EXPIRED),
-        ({"INSI_AGENT_SIMULATED_CONSENT": "yes"}, Code.DEVICE_CRASHED),  # never an "allow" by mistake
+        ({"INSI_AGENT_SIMULATED_CONSENT": "allowed"}, Consent.NOT_NOW),  # never an "allow" by mistake
     ],
 )
 def test_the_simulated_person_answers_as_told(person: dict[str, str], outcome: Consent | Code):
@@ -275,6 +322,14 @@ def test_the_simulated_person_answers_as_told(person: dict[str, str], outcome: C
             return error.code
 
     assert outcome == asyncio.run(ask())
+
+
+def test_a_word_that_no_simulated_person_knows_is_said(capfd: pytest.CaptureFixture[str]):
+    simulated = Person(simulated=True, environment={"INSI_AGENT_SIMULATED_CONSENT": "allowed"})
+
+    assert Consent.NOT_NOW == asyncio.run(simulated.ask_consent(question()))
+
+    assert "INSI_AGENT_SIMULATED_CONSENT is none of allow, block, cancel, wait" in capfd.readouterr().err
 
 
 def test_outside_simulation_no_variable_answers_for_the_person(desktop: Desktop):

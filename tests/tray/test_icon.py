@@ -6,10 +6,11 @@ import sys
 
 from agent.errors import Code
 from agent.model import Environment
-from agent.tray.state import TrayState, view_of
+from agent.tray.state import OrganisationCalls, TrayState, view_of
 from tests.parts.desktop import Desktop, until
 
 WAITING = view_of(TrayState(Environment.SIMULATED))
+CALLING = view_of(TrayState(Environment.SIMULATED, organisation=OrganisationCalls(under_way=True)))
 TROUBLE = view_of(TrayState(Environment.SIMULATED, troubles=(Code.PCSC_UNAVAILABLE,)))
 
 SCRIPT = """
@@ -18,7 +19,7 @@ faulthandler.dump_traceback_later(20, exit=True)
 from agent.errors import Code
 from agent.model import Environment
 from agent.tray.icon import open_tray
-from agent.tray.state import TrayState, view_of
+from agent.tray.state import OrganisationCalls, TrayState, view_of
 
 tray = open_tray(view_of(TrayState(Environment.SIMULATED)), {})
 if tray is None:
@@ -29,6 +30,8 @@ def follow():
     for line in sys.stdin:
         if line == "trouble\\n":
             tray.update(view_of(TrayState(Environment.SIMULATED, troubles=(Code.PCSC_UNAVAILABLE,))))
+        elif line == "calling\\n":
+            tray.update(view_of(TrayState(Environment.SIMULATED, organisation=OrganisationCalls(under_way=True))))
         elif line == "stop\\n":
             tray.stop()
 
@@ -85,6 +88,10 @@ def test_the_icon_appears_changes_and_goes_away(desktop_with_tray: Desktop):
     with Tray(desktop_with_tray.environment) as tray:
         assert "running" == tray.says()
         until(lambda: seen(desktop_with_tray, WAITING.colour), "the icon")
+
+        tray.told("calling")
+        until(lambda: seen(desktop_with_tray, CALLING.colour), "the picture of a call without a code")
+        assert desktop_with_tray.windows("Certificat de la structure : appel en cours")
 
         tray.told("trouble")
         until(lambda: seen(desktop_with_tray, TROUBLE.colour), "the other picture")

@@ -15,10 +15,10 @@ from tests.tray.asking import answer_of, left_by_a_withdrawn_question, return_un
 
 TITLE = "^INSi Agent .+ sites autoris"
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-OURS = KnownSite("https://notre.exemple", "allowed", by_person=False)
-ALLOWED = KnownSite("https://a.exemple", "allowed", by_person=True, since=NOON)
-BLOCKED = KnownSite("https://b.exemple", "blocked", by_person=True, since=NOON)
-QUIET = KnownSite("https://c.exemple", "quiet", by_person=True, since=NOON, until=NOON + timedelta(hours=2))
+OURS = KnownSite("https://notre.exemple", "allowed", by="configuration")
+ALLOWED = KnownSite("https://a.exemple", "allowed", by="person", since=NOON)
+BLOCKED = KnownSite("https://b.exemple", "blocked", by="person", since=NOON)
+QUIET = KnownSite("https://c.exemple", "quiet", by="person", since=NOON, until=NOON + timedelta(hours=2))
 
 
 def chosen(desktop: Desktop, hands: Callable[[], None], *sites: KnownSite) -> str | None:
@@ -58,8 +58,8 @@ def test_with_nothing_to_undo_the_window_is_closed(desktop: Desktop, sites: tupl
 
 def test_thirty_sites_fit_on_a_small_screen_and_the_last_can_be_chosen(desktop: Desktop):
     long = "https://" + "tres-long." * 19 + "exemple.fr"
-    many = [KnownSite(f"https://site-{n}.exemple.fr", "allowed", by_person=True, since=NOON) for n in range(29)]
-    last = KnownSite(long, "blocked", by_person=True, since=NOON)
+    many = [KnownSite(f"https://site-{n}.exemple.fr", "allowed", by="person", since=NOON) for n in range(29)]
+    last = KnownSite(long, "blocked", by="person", since=NOON)
     bottoms: list[int] = []
 
     def hands() -> None:

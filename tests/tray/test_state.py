@@ -1,5 +1,6 @@
 """What the tray shows."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -87,6 +88,29 @@ def test_calls_with_the_organisations_certificate_are_told_while_they_run_and_af
     assert [
         "Certificat de la structure : 2 appels depuis le démarrage, le dernier pour https://autre.example à 14:05"
     ] == organisation_lines(second.ended())
+
+
+def test_a_call_with_the_organisations_certificate_is_seen_without_any_menu():
+    """A plain X11 tray shows the icon and its title, and has no menu."""
+    calling = OrganisationCalls().began(SITE, AT)
+    unlocked = TrayState(Environment.PRODUCTION, professional_card=True, unlocked=True, organisation=calling)
+
+    view = view_of(unlocked)
+
+    assert f"INSi Agent (production) – Certificat de la structure : appel en cours pour {SITE}" == view.title
+    assert (Icon.ORGANISATION, 1) == (view.icon, sum("appel en cours" in line.text for line in view.menu))
+    assert Icon.CARD == view_of(replace(unlocked, organisation=calling.ended())).icon
+
+
+def test_a_trouble_and_an_open_question_come_before_a_call_and_the_menu_still_tells_it():
+    calling = OrganisationCalls().began(SITE, AT)
+    trouble = TrayState(Environment.PRODUCTION, troubles=(Code.PCSC_UNAVAILABLE,), organisation=calling)
+    question = TrayState(Environment.PRODUCTION, question_open=True, organisation=calling)
+
+    assert [Icon.TROUBLE, Icon.QUESTION] == [view_of(state).icon for state in (trouble, question)]
+    assert "Une fenêtre attend votre réponse." in view_of(question).title
+    for state in (trouble, question):
+        assert MenuLine(f"Certificat de la structure : appel en cours pour {SITE}") in view_of(state).menu
 
 
 def test_a_local_program_that_calls_with_the_organisations_certificate_has_words_for_a_name():

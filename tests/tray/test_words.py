@@ -2,6 +2,7 @@
 
 import unicodedata
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from agent.tray.dialogs.words import (
     activity_page,
     consent_page,
     pin_page,
+    site_state,
     sites_page,
     tame,
 )
@@ -202,8 +204,8 @@ def test_the_cards_own_texts_are_tamed():
 # ---------------------------------------------------------------- sites
 
 
-def asking(origin: str = "https://dossier.exemple.fr", *rights: Right, language: str = "fr") -> Page:
-    return consent_page(ConsentQuestion(origin=origin, rights=rights, language=language).frame(simulated=False))
+def asking(origin: str = "https://dossier.exemple.fr", *rights: Right, **more: Any) -> Page:
+    return consent_page(ConsentQuestion(origin=origin, rights=rights, **more).frame(simulated=False))
 
 
 def test_the_consent_window_names_the_site_and_what_it_could_do():
@@ -229,6 +231,34 @@ def test_the_consent_window_names_the_site_and_what_it_could_do():
         shown.refused,
     )
     assert (True, "") == (shown.shielded, shown.notice)
+
+
+@pytest.mark.parametrize(
+    ("hours", "language", "line"),
+    [
+        (1, "fr", "Pas maintenant : ce site ne redemandera pas avant 1 h."),
+        (128, "fr", "Pas maintenant : ce site ne redemandera pas avant 128 h."),
+        (168, "fr", "Pas maintenant : ce site ne redemandera pas avant 7 jours."),
+        (1, "en", "Not now: this site will not ask again for 1 h."),
+        (168, "en", "Not now: this site will not ask again for 7 days."),
+    ],
+)
+def test_the_consent_window_says_what_a_not_now_costs_and_where_to_change_ones_mind(
+    hours: int, language: str, line: str
+) -> None:
+    first, second = asking(quiet=timedelta(hours=hours), language=language).footnote.split("\n")
+
+    assert line == first
+    assert ("Allowed sites…" if language == "en" else "Sites autorisés…") in second
+
+
+def test_calls_in_the_organisations_name_are_said_to_need_no_code() -> None:
+    def told(*rights: Right, organisation: bool) -> str:
+        return asking("https://a.exemple", *rights, organisation=organisation).facts[1][1]
+
+    assert told(Right.RETRIEVE, organisation=True).endswith("y compris au nom de la structure, sans code")
+    assert "structure" not in told(Right.RETRIEVE, organisation=False)
+    assert "structure" not in told(Right.VITALE, Right.CPX, organisation=True)
 
 
 @pytest.mark.parametrize("language", ["fr", "en"])
@@ -273,11 +303,12 @@ def sites(*known: KnownSite, language: str = "fr") -> Page:
 def test_the_sites_window_says_what_holds_for_each_site_and_what_can_be_undone():
     until = NOON + timedelta(hours=2)
     shown = sites(
-        KnownSite("https://notre.exemple", "allowed", by_person=False),
-        KnownSite("https://a.exemple", "allowed", by_person=True, since=NOON),
-        KnownSite("https://b.exemple", "blocked", by_person=True, since=NOON),
-        KnownSite("https://c.exemple", "quiet", by_person=True, since=NOON, until=until),
-        KnownSite("https://d.exemple", "allowed", by_person=True, in_effect=False, since=NOON),
+        KnownSite("https://notre.exemple", "allowed", by="configuration"),
+        KnownSite("https://reseau.exemple", "allowed", by="policy"),
+        KnownSite("https://a.exemple", "allowed", by="person", since=NOON),
+        KnownSite("https://b.exemple", "blocked", by="person", since=NOON),
+        KnownSite("https://c.exemple", "quiet", by="person", since=NOON, until=until),
+        KnownSite("https://d.exemple", "allowed", by="person", in_effect=False, since=NOON),
     )
 
     assert (
@@ -293,7 +324,19 @@ def test_the_sites_window_says_what_holds_for_each_site_and_what_can_be_undone()
         ),
     ) == shown.choices
     assert ("Retirer l'accès", "Débloquer", "Débloquer", "Retirer l'accès") == shown.accepts
-    assert ("Autorisés par la configuration de ce poste", "https://notre.exemple") == shown.others
+    assert (
+        "Autorisés par la configuration de ce poste",
+        "https://notre.exemple",
+        "https://reseau.exemple",
+    ) == shown.others
+
+
+def test_the_command_line_tells_a_policy_from_the_configuration():
+    known = {"state": "allowed", "inEffect": True, "since": None, "until": None}
+
+    told = [site_state({**known, "by": by}) for by in ("policy", "configuration")]
+
+    assert ["autorisé par la stratégie du poste", "autorisé par la configuration"] == told
 
 
 def test_with_nothing_decided_there_is_nothing_to_undo():

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from agent.config import Settings
+from agent.config import ALL_RIGHTS, Loaded, Settings, Source
 from agent.consent import Consent, Decided, Decisions
 from agent.errors import AgentError, Code
-from agent.model import Right
+from agent.model import Environment, Right
 from agent.protocol.messages import NoParams, Site, SiteParams
 from agent.tray.bridge import ConsentQuestion, SitesQuestion
-from agent.workflows.sites import COMES_AND_GOES, Rules, Sites, listed
+from agent.workflows.sites import COMES_AND_GOES, CRASHES, Rules, Sites, listed
 
 A, B, C = "https://a.example", "https://b.example", "https://c.example"
 OURS = "https://notre.example"
@@ -33,11 +33,15 @@ class Desk:
         self.looks: list[str | AgentError | None] = []  # what the person does with each list
         self.lists: list[SitesQuestion] = []
         self.answers: dict[str, asyncio.Future[Consent]] = {}
+        self.organisation = False  # whether calls in its name are possible
+        self.deaf: asyncio.Event | None = None  # until then a page does not take its close
         self.sites = Sites(
             decisions or Decisions(),
             settings=lambda: self.settings,
-            rules=lambda: Rules.of(self.settings),
+            rules=lambda: Rules.of(self.loaded),
             person=self,
+            environment=Environment.TEST,
+            organisation=lambda: self.organisation,
             keep=self._keep,
             settle=self._settle,
             now=lambda: self.now,
@@ -45,10 +49,30 @@ class Desk:
             sleep=self._sleep,
         )
 
-    def configure(self, *, managed: bool = False, every: float = 60, **origins: Any) -> None:
-        self.settings = Settings.model_validate(
-            {"managed": managed, "origins": origins, "door": {"consent_every_s": every}}
+    def configure(
+        self,
+        *,
+        managed: bool = False,
+        every: float = 60,
+        profile: str = "repository",
+        software: tuple[dict[str, Any], ...] = (),
+        policy: bool = False,
+        **origins: Any,
+    ) -> None:
+        settings = Settings.model_validate(
+            {
+                "managed": managed,
+                "profile": profile,
+                "software": software,
+                "origins": origins,
+                "door": {"consent_every_s": every},
+            }
         )
+        self.loaded = Loaded(settings, {"origins.allowed": Source.MACHINE_POLICY if policy else Source.USER})
+
+    @property
+    def settings(self) -> Settings:
+        return self.loaded.settings
 
     async def undisturbed(self) -> None:
         self.log.append("undisturbed")
@@ -94,6 +118,8 @@ class Desk:
 
     async def _settle(self, refused: str | None) -> None:
         self.log.append(f"settle {refused}" if refused else "settle")
+        if self.deaf:
+            await self.deaf.wait()
 
     async def _sleep(self, seconds: float) -> None:
         self.clock += seconds
@@ -135,7 +161,7 @@ def test_a_policy_that_refuses_unknown_sites_wins_over_every_consent(origins: di
     desk = Desk(decisions=allowed(A), **origins)
 
     assert desk.sites.allowed == {}
-    (site,) = listed(Rules.of(desk.settings), desk.sites.decisions, NOW).sites
+    (site,) = listed(Rules.of(desk.loaded), desk.sites.decisions, NOW).sites
     assert (site.origin, site.state, site.rights) == (A, "allowed", [])  # kept, and without effect
 
 
@@ -174,6 +200,14 @@ def test_the_list_says_of_each_site_what_holds_since_when_and_until_when() -> No
     ]
     desk.now += timedelta(hours=1)
     assert [site.origin for site in asyncio.run(desk.sites.listing(NoParams())).sites] == [OURS, A, B]
+
+
+def test_the_list_tells_a_site_of_the_policy_from_one_of_the_configuration() -> None:
+    desk = Desk(allowed=[{"origin": OURS}], policy=True)
+
+    (site,) = asyncio.run(desk.sites.listing(NoParams())).sites
+
+    assert (site.origin, site.by) == (OURS, "policy")
 
 
 # ---------------------------------------------------------------- taking a decision back
@@ -241,13 +275,117 @@ def test_the_answer_is_kept_and_the_conversations_settled() -> None:
         desk = Desk(consent_rights=["vitale", "trace"])
         desk.sites.wait(A, "page")
         await desk.asked(A)
-        assert desk.question.rights == (Right.VITALE, Right.TRACE)
-
         await desk.answer(A, Consent.ALLOW)
 
-        assert desk.sites.allowed.keys() == {A}
+        assert desk.sites.allowed == {A: {Right.VITALE, Right.TRACE}}
         assert desk.kept == [desk.sites.decisions]
         assert desk.log[-1] == "settle"
+
+    run(story)
+
+
+AUTHORISED = {"name": "x", "version": "1", "origins": [A], "authorisation": {"test": "1234"}}
+HERE = (Right.VITALE, Right.CPX, Right.RETRIEVE, Right.TRACE)  # rights of methods that this agent has
+NO_INSI = (Right.VITALE, Right.CPX, Right.TRACE)
+
+
+@pytest.mark.parametrize(
+    ("configuration", "rights"),
+    [
+        ({"software": (AUTHORISED,)}, HERE),
+        ({"software": (AUTHORISED,), "consent_rights": ["trace", "insi.verify"]}, (Right.TRACE,)),
+        ({}, NO_INSI),
+        ({"software": ({**AUTHORISED, "origins": [B]},)}, NO_INSI),
+        ({"software": ({**AUTHORISED, "authorisation": {"production": "1234"}},)}, NO_INSI),
+        ({"software": (AUTHORISED,), "profile": "consumer"}, NO_INSI),
+    ],
+)
+def test_the_window_promises_only_what_the_site_could_really_do(
+    configuration: dict[str, Any], rights: tuple[Right, ...]
+) -> None:
+    async def story() -> None:
+        desk = Desk(**{"consent_rights": [*ALL_RIGHTS, "admin"], **configuration})
+        desk.sites.wait(A, "page")
+        await desk.asked(A)
+
+        assert desk.question.rights == rights
+
+    run(story)
+
+
+@pytest.mark.parametrize("organisation", [True, False])
+def test_the_window_says_whether_calls_need_no_code(organisation: bool) -> None:
+    async def story() -> None:
+        desk = Desk()
+        desk.organisation = organisation
+        desk.sites.wait(A, "page")
+        await desk.asked(A)
+
+        assert desk.question.organisation is organisation
+
+    run(story)
+
+
+def test_the_window_says_how_long_a_not_now_will_hold() -> None:
+    async def story() -> None:
+        desk = Desk()
+        told = []
+        for visit in range(3):
+            desk.sites.wait(A, visit)
+            await desk.asked(A)
+            told.append(desk.question.quiet / timedelta(hours=1))
+            await desk.answer(A, Consent.NOT_NOW)
+            desk.now += timedelta(days=1)
+
+        assert told == [1, 2, 4]
+
+    run(story)
+
+
+def test_a_question_that_nobody_answered_puts_the_site_off_for_an_hour_each_time() -> None:
+    async def story() -> None:
+        desk = Desk()
+        for visit in range(3):
+            desk.sites.wait(A, visit)
+            await desk.answer(A, Code.QUESTION_EXPIRED)
+            assert desk.sites.turned_away == {A}
+            desk.now += timedelta(hours=1)
+            assert desk.sites.turned_away == set()
+
+    run(story)
+
+
+def test_an_answer_is_kept_while_a_page_does_not_take_its_close() -> None:
+    """The agent may stop meanwhile: a refusal is not lost."""
+
+    async def story() -> None:
+        desk = Desk()
+        desk.sites.wait(A, "page")
+        await desk.asked(A)
+        desk.deaf = asyncio.Event()
+
+        await desk.answer(A, Consent.BLOCK)
+
+        assert desk.sites.turned_away == {A}
+        assert desk.kept == [desk.sites.decisions]
+        await desk.sites.close()
+
+    run(story)
+
+
+def test_a_revocation_that_cannot_be_kept_is_said_once_the_conversations_are_closed() -> None:
+    async def story() -> None:
+        desk = Desk(decisions=allowed(A))
+        desk.keep_fails, desk.deaf = AgentError(Code.CONFIG_INVALID), asyncio.Event()
+        revoking = asyncio.create_task(desk.sites.revoke(SiteParams(origin=A)))
+        await settled()
+        assert (desk.sites.allowed, revoking.done()) == ({}, False)
+
+        desk.deaf.set()
+
+        with pytest.raises(AgentError) as refused:
+            await revoking
+        assert refused.value.code is Code.CONFIG_INVALID
 
     run(story)
 
@@ -257,7 +395,7 @@ def test_the_answer_is_kept_and_the_conversations_settled() -> None:
     [
         (Consent.BLOCK, Decided.BLOCKED),
         (Consent.NOT_NOW, Decided.QUIET),
-        (Code.QUESTION_EXPIRED, Decided.QUIET),  # nobody there: not now
+        (Code.QUESTION_EXPIRED, Decided.QUIET),  # nobody there
     ],
 )
 def test_every_other_answer_turns_the_site_away(answer: Consent | Code, state: Decided) -> None:
@@ -286,6 +424,48 @@ def test_a_window_that_nobody_saw_turns_its_pages_away_and_decides_nothing(
         assert desk.sites.decisions == Decisions()
         assert desk.log[-1] == f"settle {A}"
         assert code.value in caplog.text
+
+    run(story)
+
+
+def test_a_site_whose_window_crashes_again_and_again_is_put_off_for_an_hour() -> None:
+    async def story() -> None:
+        desk = Desk()
+        for visit in range(CRASHES):
+            assert desk.sites.decisions == Decisions()
+            desk.sites.wait(A, visit)
+            await desk.answer(A, Code.DEVICE_CRASHED)
+
+        assert desk.sites.turned_away == {A}
+        assert desk.log[-1] == "settle"
+        assert desk.sites.decisions.next_quiet(A) == timedelta(hours=1)
+
+    run(story)
+
+
+def test_a_window_that_crashes_now_and_then_puts_nobody_off() -> None:
+    async def story() -> None:
+        desk = Desk()
+        for visit in range(2 * CRASHES):
+            desk.sites.wait(A, visit)
+            await desk.answer(A, Code.DEVICE_CRASHED)
+            desk.clock += 1801
+
+        assert desk.sites.decisions == Decisions()
+
+    run(story)
+
+
+def test_where_no_window_can_be_shown_nobody_is_ever_put_off() -> None:
+    """The next start may be on a desktop."""
+
+    async def story() -> None:
+        desk = Desk()
+        for visit in range(2 * CRASHES):
+            desk.sites.wait(A, visit)
+            await desk.answer(A, Code.PROMPT_UNAVAILABLE)
+
+        assert desk.sites.decisions == Decisions()
 
     run(story)
 
@@ -386,7 +566,7 @@ def test_the_question_is_withdrawn_with_the_last_of_its_pages_and_nothing_is_rem
     run(story)
 
 
-def test_a_site_whose_windows_come_and_go_is_put_off() -> None:
+def test_a_site_whose_windows_come_and_go_is_put_off_for_an_hour() -> None:
     async def story() -> None:
         desk = Desk()
         for visit in range(COMES_AND_GOES):
@@ -399,11 +579,12 @@ def test_a_site_whose_windows_come_and_go_is_put_off() -> None:
 
         assert desk.sites.turned_away == {A}
         assert desk.kept == [desk.sites.decisions]
+        assert desk.sites.decisions.next_quiet(A) == timedelta(hours=1)  # the person put nothing off
 
     run(story)
 
 
-def test_a_page_that_was_reloaded_twice_in_an_hour_is_no_nuisance() -> None:
+def test_a_page_that_was_reloaded_a_few_times_in_an_hour_is_no_nuisance() -> None:
     async def story() -> None:
         desk = Desk()
         for visit in range(2 * COMES_AND_GOES):
@@ -412,7 +593,7 @@ def test_a_page_that_was_reloaded_twice_in_an_hour_is_no_nuisance() -> None:
             desk.sites.leave(A, visit)
             await settled()
             del desk.answers[A]
-            desk.clock += 1801
+            desk.clock += 901
 
         assert desk.sites.decisions == Decisions()
 
@@ -537,8 +718,8 @@ def test_the_window_undoes_what_was_decided_and_shows_the_rest_until_it_is_close
 
     asyncio.run(desk.sites.show())
 
-    shown = [[(one.origin, one.by_person) for one in question.sites] for question in desk.lists]
-    assert shown[0] == [(OURS, False), (A, True), (B, True), (C, True)]
+    shown = [[(one.origin, one.by) for one in question.sites] for question in desk.lists]
+    assert shown[0] == [(OURS, "configuration"), (A, "person"), (B, "person"), (C, "person")]
     assert [len(sites) for sites in shown] == [4, 3, 2, 1]
     assert desk.sites.decisions == Decisions()
 

@@ -97,6 +97,10 @@ class Window:
             )
             self._entry.pack(anchor="w")
             self._hint.pack(anchor="w", pady=("4p", 0))
+        if page.footnote:
+            ttk.Label(body, text=page.footnote, style="Quiet.TLabel", wraplength=_WIDTH).pack(
+                anchor="w", pady=("8p", 0)
+            )
         self._fill_buttons(body, choices)
 
     def _fill_buttons(self, body: ttk.Frame, choices: list[ttk.Radiobutton]) -> None:
@@ -264,6 +268,7 @@ def _root() -> tk.Tk:
         styles.configure(".", background=_PAPER, foreground=_INK)
         for box in ("TCheckbutton", "TRadiobutton"):
             styles.configure(box, indicatorsize="11p")
+            styles.map(box, background=[("active", "!disabled", "#eef1f5"), ("disabled", _PAPER)])
         styles.configure("TButton", background="#eef1f5", padding="10p 5p", bordercolor="#b9c2cd")
     for name, colour, face in (
         ("Quiet", _QUIET, (family, size)),

@@ -39,6 +39,7 @@ class Page:
     choices: tuple[tuple[str, str], ...] = ()  # id and text; one of them must be chosen, none is at first
     accepts: tuple[str, ...] = ()  # label of the button for each choice, where it differs
     others: tuple[str, ...] = ()  # lines below the choices; the first one is their heading
+    footnote: str = ""  # a quiet word above the buttons
     shielded: bool = False  # in its first moments it takes no key and no click at all, and never a Return
     typed_here: bool = False  # otherwise the code is typed on the reader, or not at all
     min_digits: int = 0
@@ -104,7 +105,8 @@ def consent_page(question: Mapping[str, Any]) -> Page:
     """The page for a question as `agent.tray.bridge.ConsentQuestion` sends it."""
     say = partial(_say, question["language"])
     name = site_name(question["origin"])
-    rights = [say(_RIGHTS[right]) if right in _RIGHTS else right for right in ("", *question["rights"])]
+    known = {**_RIGHTS, Right.RETRIEVE: _RETRIEVE_WITHOUT_CODE} if question["organisation"] else _RIGHTS
+    rights = [say(known[right]) if right in known else right for right in ("", *question["rights"])]
     return Page(
         title=say(_CONSENT_TITLE),
         heading=say(_CONSENT_HEADING),
@@ -120,6 +122,7 @@ def consent_page(question: Mapping[str, Any]) -> Page:
         accepted="chosen",
         refused="notNow",
         choices=(("allow", say(_ALLOW)), ("block", say(_BLOCK))),
+        footnote=say(_NOT_NOW_COSTS).format(_duration(question["quietHours"], question["language"])),
         shielded=True,
     )
 
@@ -137,8 +140,8 @@ def sites_page(question: Mapping[str, Any]) -> Page:
     """The page for a question as `agent.tray.bridge.SitesQuestion` sends it."""
     language = question["language"]
     say = partial(_say, language)
-    own = [one for one in question["sites"] if one["byPerson"]]
-    configured = [one["origin"] for one in question["sites"] if not one["byPerson"]]
+    own = [one for one in question["sites"] if one["by"] == "person"]
+    configured = [one["origin"] for one in question["sites"] if one["by"] != "person"]
     return Page(
         title=say(_SITES_TITLE),
         heading=say(_SITES_HEADING),
@@ -158,11 +161,16 @@ def sites_page(question: Mapping[str, Any]) -> Page:
 
 def site_state(site: Mapping[str, Any], language: str = "fr") -> str:
     """What holds for one of `SitesQuestion`'s sites, in words; times as this workstation's clock shows them."""
-    kind = site["state"] if site["byPerson"] else "configured"
+    kind = site["state"] if site["by"] == "person" else site["by"]
     if kind == "allowed" and not site["inEffect"]:
         kind = "overruled"
     since, until = (at and datetime.fromisoformat(at).astimezone() for at in (site["since"], site["until"]))
     return _say(language, _SITE_STATES[kind]).format(since=since, until=until)
+
+
+def _duration(hours: int, language: str) -> str:
+    days, rest = divmod(hours, 24)
+    return f"{hours} h" if rest or not days else _say(language, _DAYS).format(days)
 
 
 def _choice(question: Mapping[str, Any], activity: Sequence[str]) -> str:
@@ -279,10 +287,19 @@ _RIGHTS = {
     Right.BATCH: Words("vérifier des identités INS par lots", "verify INS identities in batches"),
     Right.TRACE: Words("relire ses propres demandes", "read its own past requests"),
 }
+_RETRIEVE_WITHOUT_CODE = Words(
+    "rechercher l'identité INS d'un patient,\n\u00a0\u00a0y compris au nom de la structure, sans code",
+    "search a patient's INS identity,\n\u00a0\u00a0also in the organisation's name, without a code",
+)
 _YOUR_ANSWER = Words("Votre réponse", "Your answer")
 _ALLOW = Words("Autoriser ce site", "Allow this site")
 _BLOCK = Words("Toujours refuser ce site", "Always refuse this site")
 _NOT_NOW = Words("Pas maintenant", "Not now")
+_NOT_NOW_COSTS = Words(
+    "Pas maintenant : ce site ne redemandera pas avant {}.\nPour changer d'avis : icône INSi Agent, Sites autorisés…",
+    "Not now: this site will not ask again for {}.\nTo change your mind: INSi Agent icon, Allowed sites…",
+)
+_DAYS = Words("{} jours", "{} days")
 _SITES_TITLE = Words("INSi Agent – sites autorisés", "INSi Agent – allowed sites")
 _SITES_HEADING = Words("Sites autorisés", "Allowed sites")
 _YOUR_SITES = Words("Vos réponses", "Your answers")
@@ -291,7 +308,8 @@ _CONFIGURED_SITES = Words("Autorisés par la configuration de ce poste", "Allowe
 _REVOKE = Words("Retirer l'accès", "Take access back")
 _ASK_AGAIN = Words("Débloquer", "Unblock")
 _SITE_STATES = {
-    "configured": Words("autorisé par la configuration", "allowed by the configuration"),
+    "policy": Words("autorisé par la stratégie du poste", "allowed by the workstation's policy"),
+    "configuration": Words("autorisé par la configuration", "allowed by the configuration"),
     "allowed": Words("autorisé depuis le {since:%d/%m/%Y}", "allowed since {since:%Y-%m-%d}"),
     "overruled": Words(
         "autorisé le {since:%d/%m/%Y}, sans effet : la configuration passe avant",
