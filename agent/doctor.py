@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from agent import __version__
 from agent.app import Options, card_kinds, library_check, load_settings
-from agent.config import Settings
+from agent.config import Settings, user_file
 from agent.errors import AgentError, Code
 from agent.lane import run_alone
 from agent.places import Places, find_running
@@ -30,6 +30,7 @@ class Finding:
     what: str
     well: bool
     says: str
+    structure: str = ""  # its number where `says` tells it, for who passes it on
 
     def as_json(self) -> dict[str, str | bool]:
         return {"what": self.what, "well": self.well, "says": self.says}
@@ -49,7 +50,8 @@ def examine(config_file: Path | None = None) -> list[Finding]:
             "Configuration",
             True,
             f"environnement {settings.environment}, profil {settings.profile}, "
-            f"{len(settings.origins.allowed)} site(s) autorisé(s), {len(settings.software)} logiciel(s)",
+            f"{len(settings.origins.allowed)} site(s) autorisé(s), {len(settings.software)} logiciel(s), "
+            f"fichier de l'utilisateur : {_in_home(config_file or user_file())}",
         )
     )
     probes: list[tuple[str, Callable[[Settings], str | Finding]]] = [
@@ -77,6 +79,12 @@ def _probe(what: str, probe: Callable[[Settings], str | Finding], settings: Sett
         return _failure(what, error)
     except Exception as error:  # noqa: BLE001  (a doctor never falls ill: an unforeseen failure is a finding)
         return _unforeseen(what, error)
+
+
+def _in_home(file: Path) -> str:
+    """Its path without the name of the account, which is a person's."""
+    home = Path.home()
+    return str("~" / file.relative_to(home)) if file.is_relative_to(home) else str(file)
 
 
 def _unforeseen(what: str, error: Exception) -> Finding:
@@ -175,13 +183,16 @@ def _loaded(tokens: "TokenProcess", *, timeout_s: float) -> "ModuleFacts":
 
 
 def _keyring(_settings: Settings) -> str:
-    from agent.secrets import KeyringSecrets
+    from agent.secrets import KeyringSecrets, identity_was_used
 
-    known = KeyringSecrets().get("identity") is not None
-    return "disponible, identité enregistrée" if known else "disponible, identité à créer au premier usage"
+    if KeyringSecrets().get("identity") is not None:
+        return "disponible, identité enregistrée"
+    if identity_was_used(Places.real().data):
+        raise AgentError(Code.IDENTITY_DAMAGED, "the kept identity is gone")
+    return "disponible, identité à créer au premier usage"
 
 
-def _organisation(settings: Settings) -> str:
+def _organisation(settings: Settings) -> str | Finding:
     from agent.app import P12_SECRET_NAME
     from agent.secrets import KeyringSecrets
     from agent.signing.organisation import open_p12
@@ -189,7 +200,8 @@ def _organisation(settings: Settings) -> str:
     if settings.organisation.certificate is None:
         return "non configuré"
     opened = open_p12(settings.organisation.certificate, KeyringSecrets().get(P12_SECRET_NAME) or b"")
-    return f"{opened.common_name}, structure {opened.structure}, jusqu'au {opened.not_after:%Y-%m-%d}"
+    says = f"{opened.common_name}, structure {opened.structure}, jusqu'au {opened.not_after:%Y-%m-%d}"
+    return Finding("Certificat de la structure", True, says, opened.structure)
 
 
 def _wss(settings: Settings) -> str:

@@ -139,11 +139,13 @@ def verify_receipt(
     challenge: str,
     origin: str,
     environment: str,
+    not_later_than: datetime | None = None,
 ) -> dict[str, Any]:
     """The payload of a receipt, checked as an application's server must.
 
     `accepted_thumbprints` are the installations it enrolled, `public_jwks` their keys: never a key that came
-    with the receipt. Raises ValueError saying what does not fit, without quoting the payload.
+    with the receipt. `not_later_than`: for a former key, the `iat` of the rotation that ended it.
+    Raises ValueError saying what does not fit, without quoting the payload.
     """
     _, payload = _opened(receipt, RECEIPT_TYPE, "a receipt", accepted_thumbprints, public_jwks)
     trace = payload.get("trace")
@@ -152,7 +154,33 @@ def verify_receipt(
     _require(payload.get("challenge") == challenge, "another challenge")
     _require(trace.get("origin") == origin, "another origin")
     _require(trace.get("environment") == environment, "another environment")
+    if not_later_than is not None:
+        at = payload.get("iat")
+        _require(type(at) is int and at <= not_later_than.timestamp(), "another time: its key had ended")
     return payload
+
+
+def verify_proof(
+    proof: str,
+    *,
+    accepted_thumbprints: Collection[str],
+    public_jwks: Iterable[dict[str, Any]],
+    challenge: str,
+    origin: str,
+    instance_id: str,
+    environment: str,
+) -> dict[str, Any]:
+    """The claims of a proof, checked as an application's server must.
+
+    `accepted_thumbprints` and `public_jwks` as for a receipt, but without former keys: a proof is about now.
+    `challenge` is one that the server made, and takes once. Raises ValueError saying what does not fit.
+    """
+    _, claims = _opened(proof, PROOF_TYPE, "a proof", accepted_thumbprints, public_jwks)
+    _require(claims.get("challenge") == challenge, "another challenge")
+    _require(claims.get("origin") == origin, "another origin")
+    _require(claims.get("instanceId") == instance_id, "another installation")
+    _require(claims.get("environment") == environment, "another environment")
+    return claims
 
 
 def verify_rotation(
@@ -164,9 +192,9 @@ def verify_rotation(
 ) -> dict[str, Any]:
     """`from`, `to` (both JWK), `instanceId` and `iat` of a rotation, checked as an application's server must.
 
-    `accepted_thumbprints` and `public_jwks` as for a receipt. The server then accepts `to` as well, and of `from`
-    only receipts whose `iat` is not later than the rotation's. Several rotations are checked one after the other.
-    Raises ValueError saying what does not fit.
+    `accepted_thumbprints` and `public_jwks` as for a receipt. The server then accepts `to` as well; of `from` it takes
+    no proof, and only receipts whose `iat` is not later than the rotation's (`not_later_than`). Several rotations are
+    checked one after the other. Raises ValueError saying what does not fit.
     """
     signer, claims = _opened(statement, ROTATION_TYPE, "a rotation", accepted_thumbprints, public_jwks)
     former, follower = (_public(claims.get(name)).thumbprint() for name in ("from", "to"))

@@ -7,8 +7,9 @@ import stat
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -24,7 +25,7 @@ _PRODUCT = "insi-agent"
 class Places:
     """The folders of one agent. All local to this machine: none roams with a profile."""
 
-    data: Path  # what an installation is: instance-id, and files of the simulator's secrets
+    data: Path  # what an installation is: instance-id, its lock, and files of the simulator's secrets
     state: Path
     runtime: Path  # agent.json while it runs
     journal: Path
@@ -97,20 +98,31 @@ def announce(runtime: Path, port: int) -> Running:
     return running
 
 
-def claim(runtime: Path) -> Callable[[], None]:
-    """Be the only agent of these places until the function returned is called, or until we die, however.
+def claim(data: Path) -> Callable[[], None]:
+    """Be the only agent of this installation until the function returned is called, or until we die, however.
 
+    In the data folder: where the runtime folder is depends on the environment, and a lock must not.
     Raises agent.running when another one is, config.invalid when the folder cannot be written.
     """
-    file = runtime / "agent.lock"
-    with _door(file):
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = _lock_file(data / "agent.lock")
     try:
         _lock(descriptor)
     except OSError:
         os.close(descriptor)
         raise AgentError(Code.AGENT_RUNNING) from None
     return partial(os.close, descriptor)
+
+
+@contextmanager
+def one_at_a_time(file: Path) -> Iterator[None]:
+    """One program in here at a time; others wait for their turn. Raises config.invalid where that cannot be."""
+    descriptor = _lock_file(file)
+    try:
+        with _door(file):
+            _lock(descriptor, wait=True)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def find_running(runtime: Path) -> Running | None:
@@ -140,6 +152,12 @@ def write_private(file: Path, data: bytes) -> None:
         new.replace(file)
 
 
+def set_aside(file: Path, at: datetime) -> None:
+    """Rename `file`, if there is one, after this date. Raises config.invalid."""
+    with _door(file), suppress(FileNotFoundError):
+        file.rename(file.with_name(f"{file.name}.lost-{at:%Y%m%d-%H%M%S}"))
+
+
 @contextmanager
 def _door(path: Path) -> Iterator[None]:
     try:
@@ -148,16 +166,21 @@ def _door(path: Path) -> Iterator[None]:
         raise AgentError(Code.CONFIG_INVALID, f"errno {error.errno}", setting=str(path)) from None
 
 
-def _lock(descriptor: int) -> None:
+def _lock_file(file: Path) -> int:
+    with _door(file):
+        return os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+
+
+def _lock(descriptor: int, *, wait: bool = False) -> None:
     """Raises OSError when somebody holds it. The Windows way is written from the documents, untested."""
     if sys.platform == "win32":
         import msvcrt
 
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        msvcrt.locking(descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # waits for ten seconds
     else:
         import fcntl
 
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
 def _no_runtime_folder() -> bool:

@@ -1,24 +1,27 @@
 """Where secrets are kept: the user's keyring or, for the simulator alone, private files. ★
 
-Never plain text in silence: without a keyring of the system, keyring.absent, and nothing is stored.
+Never plain text in silence: without a keyring of the system, keyring.absent, and nothing is stored. Nor is a key
+replaced in silence: what is public of it is noted in the data folder, where an emptied keyring is noticed.
 """
 
 import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from secrets import token_bytes
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from agent.errors import AgentError, Code
 from agent.identity import Identity
 from agent.journal.sealing import KEY_BYTES, Keys
-from agent.places import private_folder, write_private
+from agent.places import one_at_a_time, private_folder, set_aside, write_private
 
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
+
+B = TypeVar("B")
 
 
 class Secrets(Protocol):
@@ -40,19 +43,17 @@ class Secrets(Protocol):
 def load_identity(secrets: Secrets, folder: Path) -> Identity:
     """This installation's key, made at its first use; `folder` is where `identity-rotations` is.
 
-    A rotation that was cut short once its statement was written is brought to its end.
-    Raises keyring.absent, identity.damaged: never replaced in silence, because servers have enrolled this key.
+    A rotation that was cut short once its statement was written is brought to its end. Raises keyring.absent,
+    config.invalid, identity.damaged: never replaced in silence, because servers have enrolled this key.
     """
-    statements, kept = _statements(folder), secrets.get(_IDENTITY)
-    if kept is None and not statements:
-        identity = Identity.create()
-        secrets.set(_IDENTITY, identity.private_bytes())
-        return identity
+    statements = _statements(folder)
+    kept = _kept_or_made(secrets, folder, _IDENTITY, lambda: Identity.create().private_bytes(), used=bool(statements))
     try:
-        seed, was_cut_short = _key_after(len(statements), kept or b"")
+        seed, was_cut_short = _key_after(len(statements), kept)
         identity = Identity.from_private_bytes(seed, statements)
     except ValueError as error:
         raise AgentError(Code.IDENTITY_DAMAGED, str(error)) from None
+    _note(folder, _IDENTITY, [*(former.public_jwk["kid"] for former in identity.former), identity.thumbprint])
     if was_cut_short:
         secrets.set(_IDENTITY, _kept(seed, len(statements)))
     return identity
@@ -72,6 +73,74 @@ def rotate_identity(secrets: Secrets, folder: Path, *, instance_id: str, at: dat
     private_folder(folder)
     write_private(folder / _ROTATIONS, "".join(f"{statement}\n" for statement in statements).encode())
     return load_identity(secrets, folder)
+
+
+def renew_lost(secrets: Secrets, folder: Path, *, at: datetime) -> Identity:
+    """Keys, of the identity and of the journal, in the place of those that are lost; whole ones stay.
+
+    First what is in the keyring is taken as it is; if that does not do, a new key. What tells of a lost one goes
+    aside under this date. Servers must enrol another identity, and what a lost journal key sealed stays closed.
+    Raises keyring.absent, config.invalid.
+    """
+
+    def forget(name: str) -> None:
+        secrets.forget(name)
+        if name == _IDENTITY:
+            set_aside(folder / _ROTATIONS, at)
+
+    for name, load in ((_IDENTITY, load_identity), (_JOURNAL_KEY, load_journal_keys)):
+        for give_up in (lambda name: set_aside(_noted(folder, name), at), forget):
+            try:
+                load(secrets, folder)
+            except AgentError as error:
+                if error.code is not Code.IDENTITY_DAMAGED:
+                    raise
+                give_up(name)
+        load(secrets, folder)
+    return load_identity(secrets, folder)
+
+
+def identity_was_used(folder: Path) -> bool:
+    """Whether this installation had an identity before, wherever it is now."""
+    return _noted(folder, _IDENTITY).exists()
+
+
+def _kept_or_made(secrets: Secrets, folder: Path, name: str, make: Callable[[], bytes], *, used: bool = False) -> bytes:
+    """The secret; at its first use one program makes it and the others find it.
+
+    Raises keyring.absent, config.invalid, identity.damaged where it is gone: noted before, or `used`.
+    """
+    kept = secrets.get(name)
+    if kept is None:
+        private_folder(folder)
+        with one_at_a_time(folder / "secrets.lock"):
+            if secrets.get(name) is None:
+                if used or _noted(folder, name).exists():
+                    raise AgentError(Code.IDENTITY_DAMAGED, f"the kept {name} is gone")
+                secrets.set(name, make())
+            kept = secrets.get(name)
+    if kept is None:
+        raise AgentError(Code.KEYRING_ABSENT, "it kept nothing")
+    return kept
+
+
+def _note(folder: Path, name: str, public: Sequence[str]) -> None:
+    """Note what is public of a key, its oldest; raises identity.damaged where the one noted is none of these."""
+    file = _noted(folder, name)
+    try:
+        noted = file.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        private_folder(folder)
+        write_private(file, f"{public[0]}\n".encode())
+        return
+    except (OSError, ValueError) as error:
+        raise AgentError(Code.IDENTITY_DAMAGED, f"{file.name}: {type(error).__name__}") from None
+    if noted not in public:
+        raise AgentError(Code.IDENTITY_DAMAGED, f"the kept {name} is another one")
+
+
+def _noted(folder: Path, name: str) -> Path:
+    return folder / f"{name}.public"
 
 
 def _statements(folder: Path) -> list[str]:
@@ -102,19 +171,19 @@ def _key_after(rotations: int, kept: bytes) -> tuple[bytes, bool]:
     return seed, False
 
 
-def load_journal_keys(secrets: Secrets) -> Keys:
-    """The keys of the journal's personal parts, one made at the first use. Raises keyring.absent.
+def load_journal_keys(secrets: Secrets, folder: Path) -> Keys:
+    """The keys of the journal's personal parts, one made at the first use.
 
-    Kept one after the other, the newest first: who renews the key puts one before the others.
+    Kept one after the other, the newest first: who renews the key puts one before the others. Raises keyring.absent,
+    config.invalid, identity.damaged: never replaced in silence, because it opens what the journal holds.
     """
-    kept = secrets.get(_JOURNAL_KEY)
-    if kept is None:
-        kept = token_bytes(KEY_BYTES)
-        secrets.set(_JOURNAL_KEY, kept)
+    kept = _kept_or_made(secrets, folder, _JOURNAL_KEY, lambda: token_bytes(KEY_BYTES))
     try:
-        return Keys(kept[at : at + KEY_BYTES] for at in range(0, len(kept), KEY_BYTES))
-    except ValueError:  # never replaced in silence: it opens what the journal holds
-        raise AgentError(Code.KEYRING_ABSENT, "the kept journal key is unreadable") from None
+        keys = Keys(kept[at : at + KEY_BYTES] for at in range(0, len(kept), KEY_BYTES))
+    except ValueError:
+        raise AgentError(Code.IDENTITY_DAMAGED, "the kept journal key is unreadable") from None
+    _note(folder, _JOURNAL_KEY, keys.ids[::-1])
+    return keys
 
 
 class KeyringSecrets:
@@ -188,8 +257,15 @@ def _backend() -> "KeyringBackend":
     found = keyring.get_keyring()
     for backend in found.backends if isinstance(found, ChainerBackend) else [found]:
         if type(backend).__module__ in _KEYRINGS:
-            return backend
+            return keep_on_this_machine(backend)
     raise AgentError(Code.KEYRING_ABSENT, f"back-end {type(found).__module__}")
+
+
+def keep_on_this_machine(backend: B) -> B:
+    """Windows' keyring lets secrets follow a roaming user unless told otherwise; from its documents, untested there."""
+    if hasattr(backend, "persist"):
+        backend.persist = "local machine"
+    return backend
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
 from importlib import metadata
@@ -149,7 +149,11 @@ def _settings(subject: Subject) -> dict[str, Any]:
 
 
 def _doctor(subject: Subject) -> list[dict[str, Any]]:
-    return [finding.as_json() for finding in examine(subject.config_file)]
+    found = examine(subject.config_file)
+    masked = (
+        replace(one, says=one.says.replace(one.structure, "[structure]")) if one.structure else one for one in found
+    )
+    return [finding.as_json() for finding in masked]
 
 
 def _status(subject: Subject) -> dict[str, Any] | None:
@@ -162,14 +166,9 @@ def _status(subject: Subject) -> dict[str, Any] | None:
 
 
 def _journal(subject: Subject) -> dict[str, Any] | None:
-    from agent.journal.store import HELD, survey
+    from agent.journal.store import survey
 
-    try:
-        found = survey(subject.places().journal)
-    except AgentError as error:
-        if error.detail != HELD:
-            raise
-        return {"held": "by the running agent; its calls are counted in status.json"}
+    found = survey(subject.places().journal)
     return asdict(found) if found else None
 
 

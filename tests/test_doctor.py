@@ -57,6 +57,18 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
+@pytest.mark.usefixtures("config")
+def test_where_the_persons_own_settings_belong_is_told_without_the_accounts_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+
+    configuration = examine()[1]
+
+    assert configuration.what == "Configuration"
+    assert configuration.says.endswith("fichier de l'utilisateur : ~/.config/insi-agent/config.toml")
+
+
 def test_every_edge_is_looked_at_in_the_order_of_a_person(config: Path) -> None:
     findings = examine(config)
 

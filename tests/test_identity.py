@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joserfc.jwk import OKPKey
 
-from agent.identity import PROOF_TYPE, RECEIPT_TYPE, ROTATION_TYPE, Identity, verify_receipt, verify_rotation
+from agent.identity import (
+    PROOF_TYPE,
+    RECEIPT_TYPE,
+    ROTATION_TYPE,
+    Identity,
+    verify_proof,
+    verify_receipt,
+    verify_rotation,
+)
 
 ORIGIN = "https://dossier.example"
 CHALLENGE = "c" * 43
@@ -106,6 +114,65 @@ def test_a_large_result_has_its_receipt():
 def test_a_receipt_for_something_else_is_refused(other, why):
     with pytest.raises(ValueError, match=why):
         checked(KEY.receipt(PAYLOAD), **other)
+
+
+def test_a_receipt_of_a_former_key_holds_until_its_end():
+    at = datetime(2025, 3, 4, 5, 6, 7, tzinfo=UTC)
+    receipt = KEY.receipt(PAYLOAD | {"iat": int(at.timestamp())})
+
+    assert checked(receipt, not_later_than=at)
+    for late in (
+        receipt,
+        KEY.receipt(PAYLOAD),
+        KEY.receipt(PAYLOAD | {"iat": "0"}),
+        KEY.receipt(PAYLOAD | {"iat": True}),
+    ):
+        with pytest.raises(ValueError, match="another time"):
+            checked(late, not_later_than=at - timedelta(seconds=1))
+
+
+PROOF = {"challenge": CHALLENGE, "origin": ORIGIN, "instance_id": "i", "environment": "test"}
+
+
+def proved(proof: str, **other) -> dict:
+    asked = {"accepted_thumbprints": {KEY.thumbprint}, "public_jwks": [KEY.public_jwk()], **PROOF}
+    return verify_proof(proof, **(asked | other))
+
+
+def test_a_server_gets_the_claims_of_a_proof_that_fits():
+    claims = proved(KEY.proof(**PROOF, at=datetime(2025, 3, 4, 5, 6, 7, tzinfo=UTC)))
+
+    assert (CHALLENGE, "i", 1741064767) == (claims["challenge"], claims["instanceId"], claims["iat"])
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        ({"accepted_thumbprints": {Identity.create().thumbprint}}, "not an installation"),
+        ({"public_jwks": [Identity.create().public_jwk()]}, "not an installation"),
+        ({"challenge": "d" * 43}, "another challenge"),
+        ({"origin": "https://autre.example"}, "another origin"),
+        ({"instance_id": "j"}, "another installation"),
+        ({"environment": "production"}, "another environment"),
+    ],
+)
+def test_a_proof_for_something_else_is_refused(other, why):
+    with pytest.raises(ValueError, match=why):
+        proved(KEY.proof(**PROOF, at=datetime.now(UTC)), **other)
+
+
+def test_a_receipt_never_passes_as_a_proof():
+    claims = {"challenge": CHALLENGE, "origin": ORIGIN, "instanceId": "i", "environment": "test"}
+
+    assert proved(KEY._jws(PROOF_TYPE, claims))
+    with pytest.raises(ValueError, match="not a proof"):
+        proved(KEY.receipt(claims))
+
+
+@given(st.text())
+def test_anything_that_is_no_proof_is_refused_and_never_more_than_that(text):
+    with pytest.raises(ValueError, match="not"):
+        proved(text)
 
 
 def test_a_proof_never_passes_as_a_receipt():

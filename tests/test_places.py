@@ -1,15 +1,27 @@
 """Folders and the small files in them are this user's alone."""
 
+import os
 import stat
 import uuid
 from dataclasses import fields
+from threading import Thread
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.errors import AgentError, Code
-from agent.places import Places, announce, find_running, instance_id, private_folder, withdraw, write_private
+from agent.places import (
+    Places,
+    announce,
+    claim,
+    find_running,
+    instance_id,
+    one_at_a_time,
+    private_folder,
+    withdraw,
+    write_private,
+)
 
 
 def test_the_simulator_has_nothing_of_the_real_agent(tmp_path):
@@ -79,6 +91,43 @@ def test_a_native_client_finds_the_running_agent_and_nobody_else_does(tmp_path):
     assert running.token not in repr(running)
     withdraw(tmp_path, running)
     assert find_running(tmp_path) is None
+
+
+def test_one_agent_at_a_time_by_a_file_of_this_user_alone(tmp_path):
+    umask = os.umask(0)
+    try:
+        release = claim(tmp_path)
+    finally:
+        os.umask(umask)
+    with pytest.raises(AgentError) as refused:
+        claim(tmp_path)
+    release()
+
+    assert Code.AGENT_RUNNING == refused.value.code
+    assert 0o600 == stat.S_IMODE((tmp_path / "agent.lock").stat().st_mode)
+    claim(tmp_path)()
+
+
+def test_one_program_at_a_time_does_what_must_be_done_once(tmp_path):
+    """Whoever comes while another one is at it waits: what they do never interleaves."""
+    order: list[str] = []
+
+    def take_turn(name: str) -> None:
+        with one_at_a_time(tmp_path / "turn.lock"):
+            order.append(name)
+            assert 0o600 == stat.S_IMODE((tmp_path / "turn.lock").stat().st_mode)
+            order.append(name)
+
+    with one_at_a_time(tmp_path / "turn.lock"):
+        others = [Thread(target=take_turn, args=(name,)) for name in "abc"]
+        for other in others:
+            other.start()
+        assert order == []
+    for other in others:
+        other.join()
+
+    assert order[::2] == order[1::2]
+    assert sorted(order) == list("aabbcc")
 
 
 def test_each_start_has_its_own_token(tmp_path):

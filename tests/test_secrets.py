@@ -13,11 +13,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from keyring.backends.Windows import Persistence, WinVaultKeyring
 
 from agent.errors import AgentError, Code
 from agent.identity import Identity, verify_rotation
-from agent.journal.sealing import key_id
-from agent.secrets import FileSecrets, load_identity, load_journal_keys, rotate_identity
+from agent.journal.sealing import Keys, key_id
+from agent.secrets import (
+    FileSecrets,
+    Secrets,
+    keep_on_this_machine,
+    load_identity,
+    load_journal_keys,
+    renew_lost,
+    rotate_identity,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,9 +35,11 @@ USE = """
 import json, sys
 from datetime import UTC, datetime
 from pathlib import Path
+from agent.doctor import examine
 from agent.errors import AgentError
+from agent.places import Places
 from agent.secrets import FileSecrets, KeyringSecrets, load_identity, rotate_identity
-folder = Path.home() / "installation"
+folder = Places.real().data
 said = []
 for step in sys.argv[1:]:
     secrets = KeyringSecrets()
@@ -45,6 +56,10 @@ for step in sys.argv[1:]:
             said.append(load_identity(FileSecrets(folder / "simulator"), folder / "simulator").thumbprint)
         elif step == "rotate":
             said.append(rotate_identity(secrets, folder, instance_id="0", at=datetime.now(UTC)).thumbprint)
+        elif step == "forget":
+            secrets.forget("identity")
+        elif step == "doctor":
+            said += [finding.says for finding in examine() if finding.what == "Trousseau"]
         elif step == "former":
             said += [key.public_jwk["kid"] for key in load_identity(secrets, folder).former]
     except AgentError as error:
@@ -116,6 +131,29 @@ def test_a_rotation_in_the_keyring_leaves_one_key_and_names_the_one_before(tmp_p
 
     assert rotated == after != before
     assert [before] == former
+
+
+def test_an_identity_that_left_the_keyring_is_said_also_by_the_doctor(tmp_path):
+    """As after a new password, or with a keyring that somebody emptied."""
+    made, *before = in_a_session(tmp_path, "doctor", "identity", "doctor")[-2:]
+    assert before == ["disponible, identité enregistrée"]
+
+    refused, doctor, again = in_a_session(tmp_path, "forget", "identity", "doctor", "identity")
+
+    assert made and refused == again == "identity.damaged"
+    assert doctor and "identity renew --lost" in doctor
+
+
+class Roaming:
+    persist: object = "enterprise"
+
+
+def test_windows_keyring_is_told_to_keep_secrets_on_this_machine():
+    """keyring's WinVaultKeyring: `persist`, by default "enterprise", which follows a roaming user."""
+    assert keep_on_this_machine(Roaming()).persist == "local machine"
+    assert isinstance(WinVaultKeyring.__dict__["persist"], Persistence)  # it still has that setting
+    other = object()
+    assert keep_on_this_machine(other) is other
 
 
 def test_a_locked_keyring_that_cannot_ask_is_absent(tmp_path):
@@ -214,35 +252,6 @@ def test_an_unreadable_identity_is_said_and_never_replaced(tmp_path):
     assert b"half" == secrets.get("identity")
 
 
-def test_several_rotations_make_a_chain_from_the_first_key_to_the_present_one(tmp_path):
-    first = loaded(tmp_path)
-    last = rotated(tmp_path, times=3)
-
-    found = loaded(tmp_path)
-    assert last.thumbprint == found.thumbprint
-    assert first.thumbprint == found.former[0].public_jwk["kid"]
-    accepted = [first.public_jwk()]
-    for former in found.former:
-        checked = verify_rotation(
-            former.statement,
-            accepted_thumbprints={key["kid"] for key in accepted},
-            public_jwks=accepted,
-            instance_id=INSTANCE,
-        )
-        accepted.append(checked["to"])
-    assert 4 == len({key["kid"] for key in accepted})
-    assert found.public_jwk() == accepted[-1]
-
-
-def test_after_a_rotation_the_old_private_key_is_nowhere(tmp_path):
-    old = loaded(tmp_path)
-    rotated(tmp_path)
-
-    everything = b"".join(file.read_bytes() for file in tmp_path.rglob("*"))
-    assert old.private_bytes() not in everything
-    assert loaded(tmp_path).private_bytes() in everything
-
-
 def lose(file: Path) -> None:
     file.unlink()
 
@@ -282,6 +291,241 @@ def become_a_folder(file: Path) -> None:
 
 
 DAMAGES = [lose, empty, shorten, drop_first, drop_last, swap, change_a_letter, scramble, become_a_folder]
+
+
+KEYS: dict[str, Callable[[Secrets, Path], Identity | Keys]] = {
+    "identity": load_identity,
+    "journal-key": load_journal_keys,
+}
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_a_key_that_was_there_and_is_gone_is_said_and_never_replaced_in_silence(tmp_path, name):
+    """A keyring that was emptied: servers have enrolled this identity, and this journal key opens the journal."""
+    secrets = FileSecrets(tmp_path)
+    KEYS[name](secrets, tmp_path)
+    secrets.forget(name)
+
+    for _ in range(2):
+        with pytest.raises(AgentError) as refused:
+            KEYS[name](secrets, tmp_path)
+        assert Code.IDENTITY_DAMAGED == refused.value.code
+    assert secrets.get(name) is None
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_another_key_in_the_place_of_the_one_that_was_there_is_said(tmp_path, name):
+    """A keyring of another installation, or of before."""
+    secrets = FileSecrets(tmp_path)
+    KEYS[name](secrets, tmp_path)
+    secrets.set(name, bytes(32))
+
+    with pytest.raises(AgentError) as refused:
+        KEYS[name](secrets, tmp_path)
+
+    assert Code.IDENTITY_DAMAGED == refused.value.code
+
+
+@pytest.mark.parametrize("name", KEYS)
+@pytest.mark.parametrize("damage", [empty, scramble, become_a_folder])
+def test_a_note_of_a_key_that_is_damaged_is_said(tmp_path, name, damage: Callable[[Path], None]):
+    secrets = FileSecrets(tmp_path)
+    KEYS[name](secrets, tmp_path)
+    damage(tmp_path / f"{name}.public")
+
+    with pytest.raises(AgentError) as refused:
+        KEYS[name](secrets, tmp_path)
+
+    assert Code.IDENTITY_DAMAGED == refused.value.code
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_what_is_noted_of_a_key_is_public_and_is_noted_for_a_key_of_before_too(tmp_path, name):
+    secrets = FileSecrets(tmp_path)
+    KEYS[name](secrets, tmp_path)
+    noted = tmp_path / f"{name}.public"
+    before = noted.read_bytes()
+    noted.unlink()
+    KEYS[name](secrets, tmp_path)
+
+    assert before == noted.read_bytes()
+    assert 0o600 == stat.S_IMODE(noted.stat().st_mode)
+    assert {"identity": loaded(tmp_path).thumbprint, "journal-key": load_journal_keys(secrets, tmp_path).id}[name] == (
+        before.decode().strip()
+    )
+
+
+def test_an_emptied_keyring_is_noticed_also_after_rotations(tmp_path):
+    rotated(tmp_path, times=2)
+    (tmp_path / "identity-rotations").unlink()
+    FileSecrets(tmp_path).forget("identity")
+
+    with pytest.raises(AgentError) as refused:
+        loaded(tmp_path)
+
+    assert Code.IDENTITY_DAMAGED == refused.value.code
+
+
+def test_who_accepts_that_keys_are_lost_has_new_ones_and_the_history_aside(tmp_path):
+    secrets, at = FileSecrets(tmp_path), datetime(2025, 3, 4, 5, 6, 7, tzinfo=UTC)
+    lost, journal_key = rotated(tmp_path), load_journal_keys(secrets, tmp_path)
+    history = (tmp_path / "identity-rotations").read_bytes()
+    for name in KEYS:
+        secrets.forget(name)
+
+    renewed = renew_lost(secrets, tmp_path, at=at)
+
+    assert renewed.thumbprint == loaded(tmp_path).thumbprint != lost.thumbprint
+    assert renewed.former == ()
+    assert load_journal_keys(secrets, tmp_path).id != journal_key.id
+    aside = tmp_path / "identity-rotations.lost-20250304-050607"
+    assert history == aside.read_bytes()
+    assert journal_key.id == (tmp_path / "journal-key.public.lost-20250304-050607").read_text().strip()
+
+
+def test_who_accepts_a_loss_that_is_none_keeps_every_key(tmp_path):
+    secrets = FileSecrets(tmp_path)
+    present, journal_key = rotated(tmp_path), load_journal_keys(secrets, tmp_path)
+
+    assert present.thumbprint == renew_lost(secrets, tmp_path, at=datetime.now(UTC)).thumbprint
+    assert journal_key.id == load_journal_keys(secrets, tmp_path).id
+    assert not list(tmp_path.glob("*.lost-*"))
+    secrets.forget("journal-key")  # alone
+    assert present.thumbprint == renew_lost(secrets, tmp_path, at=datetime.now(UTC)).thumbprint
+    assert 1 == len(loaded(tmp_path).former)
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_who_accepts_a_loss_keeps_a_key_of_which_only_the_note_was_lost(tmp_path, name):
+    secrets = FileSecrets(tmp_path)
+    rotated(tmp_path)
+    KEYS[name](secrets, tmp_path)
+    kept = secrets.get(name)
+    empty(tmp_path / f"{name}.public")
+
+    renew_lost(secrets, tmp_path, at=datetime.now(UTC))
+
+    assert kept == secrets.get(name)
+    assert 1 == len(loaded(tmp_path).former)
+    assert (tmp_path / f"{name}.public").read_bytes()
+
+
+def test_who_accepts_a_loss_without_a_keyring_loses_nothing_more(tmp_path):
+    present = rotated(tmp_path)
+
+    with pytest.raises(AgentError) as refused:
+        renew_lost(NoKeyring(tmp_path), tmp_path, at=datetime.now(UTC))
+
+    assert Code.KEYRING_ABSENT == refused.value.code
+    assert present.thumbprint == loaded(tmp_path).thumbprint
+    assert not list(tmp_path.glob("*.lost-*"))
+
+
+class NoKeyring(FileSecrets):
+    def get(self, name: str) -> bytes | None:
+        raise AgentError(Code.KEYRING_ABSENT, name)
+
+
+class Meanwhile(FileSecrets):
+    """Another program makes the key just after this one has found none."""
+
+    def __init__(self, folder: Path, other: Callable[[], object]) -> None:
+        super().__init__(folder)
+        self._other: Callable[[], object] | None = other
+
+    def get(self, name: str) -> bytes | None:
+        found = super().get(name)
+        if self._other:
+            other, self._other = self._other, None
+            other()
+        return found
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_two_programs_that_make_the_first_key_at_once_have_the_same(tmp_path, name):
+    made: list[bytes | None] = []
+
+    def other() -> None:
+        KEYS[name](FileSecrets(tmp_path), tmp_path)
+        made.append(FileSecrets(tmp_path).get(name))
+
+    KEYS[name](Meanwhile(tmp_path, other), tmp_path)
+
+    assert made == [FileSecrets(tmp_path).get(name)]
+
+
+FIRST = """
+import sys
+from pathlib import Path
+from agent.secrets import FileSecrets, load_identity
+folder = Path(sys.argv[1])
+sys.stdin.readline()
+print(load_identity(FileSecrets(folder), folder).thumbprint)
+"""
+
+
+def test_many_programs_that_start_at_once_have_one_identity(tmp_path):
+    programs = [
+        subprocess.Popen(
+            [sys.executable, "-c", FIRST, str(tmp_path)],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        for _ in range(4)
+    ]  # fmt: skip
+    for one in programs:
+        assert one.stdin
+        one.stdin.close()
+
+    said = []
+    for one in programs:
+        assert one.stdout
+        said.append(one.stdout.read().strip())
+        one.stdout.close()
+        assert 0 == one.wait()
+
+    assert {loaded(tmp_path).thumbprint} == set(said)
+
+
+class KeepsNothing(FileSecrets):
+    def set(self, name: str, value: bytes) -> None:
+        """As some keyrings without a collection do: no error, and nothing kept."""
+
+
+def test_a_keyring_that_keeps_nothing_is_absent_and_nothing_is_noted(tmp_path):
+    with pytest.raises(AgentError) as refused:
+        load_identity(KeepsNothing(tmp_path), tmp_path)
+
+    assert Code.KEYRING_ABSENT == refused.value.code
+    assert not (tmp_path / "identity.public").exists()
+
+
+def test_several_rotations_make_a_chain_from_the_first_key_to_the_present_one(tmp_path):
+    first = loaded(tmp_path)
+    last = rotated(tmp_path, times=3)
+
+    found = loaded(tmp_path)
+    assert last.thumbprint == found.thumbprint
+    assert first.thumbprint == found.former[0].public_jwk["kid"]
+    accepted = [first.public_jwk()]
+    for former in found.former:
+        checked = verify_rotation(
+            former.statement,
+            accepted_thumbprints={key["kid"] for key in accepted},
+            public_jwks=accepted,
+            instance_id=INSTANCE,
+        )
+        accepted.append(checked["to"])
+    assert 4 == len({key["kid"] for key in accepted})
+    assert found.public_jwk() == accepted[-1]
+
+
+def test_after_a_rotation_the_old_private_key_is_nowhere(tmp_path):
+    old = loaded(tmp_path)
+    rotated(tmp_path)
+
+    everything = b"".join(file.read_bytes() for file in tmp_path.rglob("*"))
+    assert old.private_bytes() not in everything
+    assert loaded(tmp_path).private_bytes() in everything
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -367,13 +611,13 @@ def test_kill_9_at_any_step_of_a_rotation_leaves_an_identity_and_a_chain_that_en
 
 def test_a_journal_key_is_made_once_and_an_older_one_is_kept_behind_the_newest(tmp_path):
     secrets = FileSecrets(tmp_path)
-    first = load_journal_keys(secrets)
+    first = load_journal_keys(secrets, tmp_path)
     kept = secrets.get("journal-key") or b""
-    assert first.id == load_journal_keys(secrets).id == key_id(kept)
+    assert first.id == load_journal_keys(secrets, tmp_path).id == key_id(kept)
 
     secrets.set("journal-key", bytes(32) + kept)
 
-    renewed = load_journal_keys(secrets)
+    renewed = load_journal_keys(secrets, tmp_path)
     assert key_id(bytes(32)) == renewed.id
     assert b"part" == renewed.open(first.seal(b"part", b""), first.id, b"")
 
@@ -384,7 +628,7 @@ def test_an_unreadable_journal_key_is_said_and_never_replaced(tmp_path):
     secrets.set("journal-key", b"half")
 
     with pytest.raises(AgentError) as refused:
-        load_journal_keys(secrets)
+        load_journal_keys(secrets, tmp_path)
 
-    assert Code.KEYRING_ABSENT == refused.value.code
+    assert Code.IDENTITY_DAMAGED == refused.value.code
     assert b"half" == secrets.get("journal-key")

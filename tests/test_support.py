@@ -1,8 +1,10 @@
 """The support bundle: whole on a broken machine, readable by a person, and about nobody."""
 
 import json
+import os
 import shutil
 import stat
+import subprocess
 import sys
 import zipfile
 from datetime import UTC, datetime
@@ -10,13 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, load_pem_private_key, pkcs12
+from cryptography.x509.oid import NameOID
 
 from agent.cli import main
 from agent.errors import CATALOGUE, Code
+from agent.simulator.pki import issue_organisation, make_ca
 from agent.support import write_bundle
 from tests.journal.making import intent, journal, whole
 from tests.parts.agent import Site
 from tests.parts.program import Program, port_of
+from tests.parts.session import in_a_session
 
 NOW = datetime(2025, 3, 4, 5, 6, 7, tzinfo=UTC)
 CHECKOUT = str(Path(__file__).parent.parent)
@@ -109,6 +116,37 @@ def test_the_settings_are_told_without_anybodys_number_and_rows_that_belong_toge
     assert sources["cpx.activities.[professionnel 2]"] == "user file"
 
 
+def test_the_structures_number_is_masked_where_the_doctor_tells_of_its_certificate(home: Path) -> None:
+    """In a session with a keyring, where the certificate opens."""
+    organisation = issue_organisation(make_ca())
+    key = load_pem_private_key(organisation.key_pem, None)
+    certificate = x509.load_pem_x509_certificate(organisation.pem)
+    locked = BestAvailableEncryption(b"phrase")
+    (home / "structure.p12").write_bytes(pkcs12.serialize_key_and_certificates(b"", key, certificate, None, locked))
+    config = configured(home, f'[organisation]\ncertificate = "{home}/structure.p12"\n')
+    agent = f"{sys.executable} -m agent"
+    script = (
+        f"echo phrase | {agent} organisation enrol --config {config}"
+        f" && {agent} doctor --config {config}; {agent} support-bundle --output {home}/b.zip --config {config}"
+    )
+    run = subprocess.run(
+        in_a_session(["bash", "-c", script]),
+        env={**os.environ, "PYTHONPATH": CHECKOUT},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+
+    members = members_of(home / "b.zip")
+    number = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)[0].value
+    says = {finding["what"]: finding["says"] for finding in json.loads(members["doctor.json"])}
+
+    assert run.stdout.count(f"structure {number}") == 2  # to the person, as before
+    assert says["Certificat de la structure"].startswith("INSI-MANU, structure [structure], jusqu'au ")
+    assert not [name for name, text in members.items() if str(number) in text]
+
+
 def test_on_a_broken_machine_each_part_that_fails_says_why_and_the_others_are_there(home: Path) -> None:
     """Wrong settings, a journal that is none, a log that is a folder."""
     folder = home / ".local/share/insi-agent/journal"
@@ -143,7 +181,7 @@ def test_of_the_journal_it_tells_figures_alone(home: Path) -> None:
     assert set(told) == {"size_bytes", "first_at", "last_at", "entries", "codes", "unfinished", "links"}
 
 
-def test_a_journal_that_the_running_agent_has_open_is_no_failure(home: Path) -> None:
+def test_a_journal_that_the_running_agent_has_open_is_told_too(home: Path) -> None:
     holder = journal(home / ".local/share/insi-agent/journal")
     holder.intend(intent())
 
@@ -151,7 +189,7 @@ def test_a_journal_that_the_running_agent_has_open_is_no_failure(home: Path) -> 
 
     holder.close()
     assert failed == ()
-    assert "status.json" in members["journal.json"]["held"]
+    assert members["journal.json"]["entries"] == {"intent": 1}
 
 
 def test_the_logs_go_once_more_through_the_net_and_nothing_else_of_their_folder_comes_along(home: Path) -> None:

@@ -37,8 +37,8 @@ class Entry:
     trace_id: str
     attempt: int  # from 1; 0 where it concerns the whole trace
     origin: str
-    client_ref: str | None
-    clear: bytes  # canonical JSON, technical: never a person's data
+    client_ref: str | None  # what stands for the page's own reference (sealing.py)
+    clear: bytes  # canonical JSON, technical: never a person's data, nor a digest from which it could be guessed
     clear_sha256: str
     personal: bytes | None = field(repr=False)  # as stored; None: never there, or erased
     personal_sha256: str | None

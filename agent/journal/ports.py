@@ -1,7 +1,8 @@
 """What the agent needs of the journal, and the values it keeps. Implemented by `store.py`. No I/O of its own.
 
 Every call blocks and belongs on the journal lane, but for `check_key`; each raises journal.full when the disk is
-full, keyring.absent without the keys, and journal.unavailable for everything else.
+full, keyring.absent without the keys, identity.damaged where they are lost, and journal.unavailable for everything
+else.
 """
 
 from collections.abc import Callable
@@ -22,13 +23,13 @@ class Intent:
     attempt: int  # from 1
     at: datetime
     origin: str
-    client_ref: str | None
+    client_ref: str | None = field(repr=False)  # personal: whatever the page calls it
     operation: str  # WS_INS1 …
     environment: Environment
     auth_mode: AuthMode
     software: SoftwareName
     message_id: str
-    request_sha256: str  # of the bytes sent, secrets included
+    request_sha256: str  # of the bytes sent, with two random identifiers that are kept sealed: nobody guesses it
     given: tuple[str, ...]  # names of the members sent, never their values
     params: bytes = field(repr=False)  # personal: what the page asked, as JSON
     request: bytes = field(repr=False)  # personal: the envelope, signature and certificate replaced by digests
@@ -47,7 +48,7 @@ class Conclusion:
     label: str  # the teleservice's fixed text; never a fault's detail, which may quote the person
     duration_ms: int
     http_status: int | None = None
-    reply: bytes | None = field(default=None, repr=False)  # kept when the code is 00, else only its digest
+    reply: bytes | None = field(default=None, repr=False)  # personal: kept when the code is 00, else only its digest
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class StoredAttempt:
     attempt: int
     at: str
     clear: dict[str, Any]  # operation, environment, authMode, software, messageId, requestSha256, given
-    outcome: dict[str, Any] | None  # code, label, durationMs, httpStatus, responseSha256
+    outcome: dict[str, Any] | None  # code, label, durationMs, httpStatus; responseSha256 unless it is unreadable
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class StoredTrace:
 
     trace_id: str
     origin: str
-    client_ref: str | None
+    client_ref: str | None = field(repr=False)  # personal
     at: str  # of the first intent
     attempts: tuple[StoredAttempt, ...]
     params: bytes | None = field(repr=False)  # of the first intent
@@ -112,7 +113,8 @@ class Journal(Protocol):
     """The trace of one agent."""
 
     def check_key(self) -> None:
-        """Know that personal parts can be sealed, before anything is asked or sent. Raises keyring.absent.
+        """Know that personal parts can be sealed, before anything is asked or sent. Raises keyring.absent and
+        identity.damaged.
 
         From any thread: a keyring may ask the person.
         """

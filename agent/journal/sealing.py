@@ -2,13 +2,16 @@
 
 Source: NIST SP 800-38D. §8.2.2: a random nonce of 96 bits; §8.3: no more than 2^32 parts per key, which no
 workstation reaches. The digest in the chain is of the sealed bytes: a chain is verified without any key, and a
-digest that outlives its part tells nothing, for the nonce left with the part.
+digest that outlives its part tells nothing, for the nonce left with the part. What must be found again without
+being opened, a page's own reference, stands in clear as a keyed digest (HMAC-SHA-256, RFC 2104): equal ones are
+seen to be equal, and nobody without the key tries what they may be.
 
 A sealed part: 16 bytes that name the scheme, 12 of nonce, the ciphertext, 16 of tag. Before there was a key,
 parts were stored as 16 bytes of salt and the part in clear (scheme "none"); they stay readable.
 """
 
 import hashlib
+import hmac
 import secrets
 from collections.abc import Iterable
 
@@ -18,6 +21,7 @@ SCHEME_NONE = "none"
 _MARK = b"insi-agent gcm/1"  # who relabels a sealed part as a clear one is not believed
 _SALT_BYTES = _NONCE_AT = len(_MARK)
 _NONCE_BYTES = 12
+_REFERENCES = b"insi-agent journal references"
 
 
 class Keys:
@@ -31,6 +35,8 @@ class Keys:
         if not known or any(len(key) != KEY_BYTES for key in known):
             raise ValueError(f"keys of {KEY_BYTES} bytes")
         self._by_id = {key_id(key): AESGCM(key) for key in known}
+        # Derived, so that no key serves two algorithms.
+        self._of_references = [hmac.digest(key, _REFERENCES, "sha256") for key in known]
         self.id = next(iter(self._by_id))  # public: of the key that seals
 
     def seal(self, part: bytes, tied_to: bytes) -> bytes:
@@ -50,6 +56,15 @@ class Keys:
             return key.decrypt(sealed[_NONCE_AT:][:_NONCE_BYTES], content, tied_to)
         except (InvalidTag, ValueError):
             raise ValueError("damaged") from None
+
+    @property
+    def ids(self) -> list[str]:
+        """Public: of each key, the newest first."""
+        return list(self._by_id)
+
+    def references(self, to: bytes) -> list[str]:
+        """What stands in clear for `to`, by each key; the first is by the key that seals."""
+        return [hmac.digest(key, to, "sha256").hex() for key in self._of_references]
 
     def __repr__(self) -> str:
         return f"Keys({self.id})"

@@ -2,7 +2,9 @@
 
 No intent row, no send; no outcome row, no result. Each attempt leaves an intent before it is sent and an
 outcome after; each answer to a page leaves a result. An entry is on the disk when a method returns. What it
-holds of people is sealed (sealing.py): whoever takes the file without the keyring reads when and how, never whom.
+holds of people is sealed (sealing.py), and so is every digest of an answer, because an answer can be guessed:
+whoever takes the file without the keyring reads which site asked when and how, with which code, how long the sealed
+parts are, and which calls had the same reference of the page; never whom.
 
 All calls come from one thread, which opens the file at its first call.
 """
@@ -15,6 +17,7 @@ import re
 import shutil
 import sqlite3
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -38,6 +41,7 @@ from agent.journal.chain import (
     intact,
     link_of,
     sha256,
+    signed_at,
     signed_bytes,
     tie_of,
     verify,
@@ -52,8 +56,8 @@ log = logging.getLogger(__name__)
 class Journal:
     """The journal of one folder, for one agent at a time.
 
-    Every method raises journal.full when the disk is full, keyring.absent without the keys, and journal.unavailable
-    for everything else.
+    Every method raises journal.full when the disk is full, keyring.absent without the keys, identity.damaged where
+    they are lost, and journal.unavailable for everything else.
     """
 
     def __init__(
@@ -65,8 +69,8 @@ class Journal:
         keys: Callable[[], Keys],
         max_reply_bytes: int,
     ) -> None:
-        """`keys` of the personal parts; it may raise keyring.absent: then nothing is written, and only clear parts
-        are read."""
+        """`keys` of the personal parts; it may raise keyring.absent or identity.damaged: then nothing is written, and
+        only clear parts are read."""
         self._folder = folder
         self._keys = keys
         self._sign = sign
@@ -97,11 +101,13 @@ class Journal:
             "structure": intent.structure,
             "user": intent.user.model_dump(exclude_none=True) if intent.user else None,
             "account": intent.account,
+            "clientRef": intent.client_ref,
             "params": _text(intent.params),
             "request": _text(intent.request),
         }
-        about = (intent.trace_id, intent.attempt, intent.origin, intent.client_ref)
-        self.check_key()  # no key, no intent
+        keys = self._keys()  # no key, no intent
+        reference = None if intent.client_ref is None else keys.references(_about(intent.origin, intent.client_ref))[0]
+        about = (intent.trace_id, intent.attempt, intent.origin, reference)
         with self._door() as database:
             self._make_room(database, attempts=len(self._sent) + 1)
             with _transaction(database):
@@ -120,8 +126,8 @@ class Journal:
             "label": conclusion.label,
             "durationMs": conclusion.duration_ms,
             "httpStatus": conclusion.http_status,
-            "responseSha256": sha256(reply) if reply is not None else None,
         }
+        kept = reply if reply is None or conclusion.code == _FOUND else sha256(reply).encode()
         with self._door() as database:
             with _transaction(database):
                 if not database.execute("DELETE FROM pending WHERE seq = ?", (intended.seq,)).rowcount:
@@ -129,7 +135,6 @@ class Journal:
                 about = _one(
                     database, "SELECT trace_id, attempt, origin, client_ref FROM entry WHERE seq = ?", intended.seq
                 )
-                kept = reply if conclusion.code == _FOUND else None
                 entry = self._insert(database, Kind.OUTCOME, conclusion.at, about, clear=clear, personal=kept)
             self._sent.discard(intended.seq)
             return self._appended(entry)
@@ -143,9 +148,7 @@ class Journal:
             result = make(self._tail[0] + 1, self._tail[1])
             with _transaction(database):
                 about = (trace_id, 0, origin, client_ref)
-                entry = self._insert(
-                    database, Kind.RESULT, at, about, clear={"resultSha256": sha256(result)}, personal=result
-                )
+                entry = self._insert(database, Kind.RESULT, at, about, clear={}, personal=result)
             return self._appended(entry)
 
     def trace(self, trace_id: str, origin: str) -> StoredTrace | None:
@@ -160,18 +163,22 @@ class Journal:
         intents = [entry for entry in entries if entry.kind == Kind.INTENT]
         if not intents:
             return None
-        outcomes = {entry.attempt: _json(entry, entry.clear) for entry in entries if entry.kind == Kind.OUTCOME}
-        params, result, unreadable = None, None, None
+        answered = [entry for entry in entries if entry.kind == Kind.OUTCOME]
+        outcomes = {entry.attempt: _json(entry, entry.clear) for entry in answered}
+        asked: dict[str, Any] = {}
+        result, unreadable = None, None
         try:
-            asked = self._personal(intents[0])
-            params = _json(intents[0], asked).get("params") if asked else None
+            if part := self._personal(intents[0]):
+                asked = _json(intents[0], part)
             result = next((self._personal(entry) for entry in entries if entry.kind == Kind.RESULT), None)
+            for entry in answered:
+                outcomes[entry.attempt].setdefault("responseSha256", self._response_sha256(entry))
         except AgentError as error:
             unreadable = error
         return StoredTrace(
             trace_id=trace_id,
             origin=origin,
-            client_ref=intents[0].client_ref,
+            client_ref=asked.get("clientRef"),
             at=intents[0].at,
             attempts=tuple(
                 StoredAttempt(
@@ -183,7 +190,7 @@ class Journal:
                 )
                 for entry in intents
             ),
-            params=_bytes(params) if isinstance(params, str) else None,
+            params=_bytes(asked["params"]) if "params" in asked else None,
             result=result,
             unreadable=unreadable,
         )
@@ -193,14 +200,16 @@ class Journal:
         outcomes = self._entries(
             "WHERE trace_id = ? AND origin = ? AND kind = ? ORDER BY seq DESC", trace_id, origin, Kind.OUTCOME
         )
-        return next((self._personal(entry) for entry in outcomes if entry.personal_sha256), None)
+        return next((self._personal(entry) for entry in outcomes if _has_reply(entry)), None)
 
     def by_client_ref(self, origin: str, ref: str, since: datetime) -> StoredTrace | None:
         """This origin's latest operation under its own reference, begun at `since` or later."""
+        references = json.dumps(self._keys().references(_about(origin, ref)))
         with self._door() as database:
             row = database.execute(
-                "SELECT trace_id FROM entry WHERE origin = ? AND client_ref = ? AND at >= ? ORDER BY seq DESC LIMIT 1",
-                (origin, ref, rfc3339(since.astimezone(UTC))),
+                "SELECT trace_id FROM entry WHERE origin = ? AND client_ref IN (SELECT value FROM json_each(?))"
+                " AND at >= ? ORDER BY seq DESC LIMIT 1",
+                (origin, references, rfc3339(since.astimezone(UTC))),
             ).fetchone()
         return self.trace(row[0], origin) if row else None
 
@@ -364,6 +373,13 @@ class Journal:
             rows = database.execute(f"{_SELECT} {where}", values).fetchall()
         return (Entry(*row) for row in rows)
 
+    def _response_sha256(self, outcome: Entry) -> str | None:
+        """The digest of the answer; None without one, or once erased."""
+        part = self._personal(outcome)
+        if part is None:
+            return None
+        return sha256(part) if _has_reply(outcome) else part.decode()
+
     def _personal(self, entry: Entry) -> bytes | None:
         """The personal part in clear; None when there is none, or no more.
 
@@ -421,38 +437,89 @@ def _judged(entries: _Reading, head: Head | None, authentic: Authentic) -> Verdi
 
 
 def survey(folder: Path) -> Survey | None:
-    """How much a journal holds, without its people; None where there is none. Nothing is written, no key is needed.
+    """How much a journal holds, without its people; None where there is none. No key is needed.
 
-    Raises journal.unavailable, also while an agent has it open.
+    For another process than the agent's, which is not disturbed: nothing is locked and nothing is written here.
+    Raises journal.full without room for a copy, journal.unavailable.
     """
-    file = folder / _FILE
-    if not file.exists():
+    if not (folder / _FILE).exists():
         return None
-    with _ours():
-        database = _open(folder)
+    with _apart(folder) as (copy, database):
+        reading = _Reading(lambda: database)
+        kinds, codes = Counter[str](), Counter[str]()
+        moments: list[str] = []
+        with suppress(sqlite3.DatabaseError, UnicodeDecodeError):  # the verdict says where
+            for entry in reading:
+                kinds[entry.kind] += 1
+                moments = [*moments[:1], entry.at]
+                if entry.kind == Kind.OUTCOME:
+                    codes[_code_of(entry)] += 1
+        return Survey(
+            size_bytes=(copy / _FILE).stat().st_size,
+            first_at=moments[0] if moments else None,
+            last_at=moments[-1] if moments else None,
+            entries=dict(kinds),
+            codes=dict(codes),
+            unfinished=_one(database, "SELECT count(*) FROM pending")[0],
+            links=_judged(reading, max(_read_heads(copy), key=lambda head: head.seq, default=None), lambda *_: True),
+        )
+
+
+def newest(folder: Path, authentic: Authentic) -> datetime | None:
+    """The latest moment that our key has signed into a journal: a clock may have been ahead. None where none was.
+
+    As `survey`, for another process than the agent's. Raises the same.
+    """
+    if not (folder / _FILE).exists():
+        return None
+    with _apart(folder) as (copy, database):
+        heads = [(signed_bytes(head.seq, head.link, head.at), head.signature) for head in _read_heads(copy)]
+        rows = database.execute(f"SELECT {_SIGNED} FROM entry ORDER BY at DESC")  # noqa: S608  (our own columns)
+        entries = ((signed_bytes(seq, link, at), signature) for seq, link, at, signature in rows)
+        latest = next((data for data, signature in entries if authentic(data, signature)), b"")
+        signed = [latest, *(data for data, signature in heads if authentic(data, signature))]
+        return max((at for data in signed if (at := signed_at(data))), default=None)
+
+
+@contextmanager
+def _apart(folder: Path) -> Iterator[tuple[Path, sqlite3.Connection]]:
+    """A copy of this journal, and its file, open."""
+    with _ours(), tempfile.TemporaryDirectory(prefix="insi-agent-") as name:
+        copy = Path(name)
+        _copy(folder, copy)
+        database = _open(copy)
         try:
-            reading = _Reading(lambda: database)
-            kinds, codes = Counter[str](), Counter[str]()
-            moments: list[str] = []
-            with suppress(sqlite3.DatabaseError, UnicodeDecodeError):  # the verdict says where
-                for entry in reading:
-                    kinds[entry.kind] += 1
-                    moments = [*moments[:1], entry.at]
-                    if entry.kind == Kind.OUTCOME:
-                        codes[_code_of(entry)] += 1
-            return Survey(
-                size_bytes=file.stat().st_size,
-                first_at=moments[0] if moments else None,
-                last_at=moments[-1] if moments else None,
-                entries=dict(kinds),
-                codes=dict(codes),
-                unfinished=_one(database, "SELECT count(*) FROM pending")[0],
-                links=_judged(
-                    reading, max(_read_heads(folder), key=lambda head: head.seq, default=None), lambda *_: True
-                ),
-            )
+            yield copy, database
         finally:
             database.close()
+
+
+def _copy(folder: Path, to: Path) -> None:
+    """The files of a journal, all of one instant. Raises journal.unavailable when they never hold still."""
+    names = [_FILE, f"{_FILE}-wal", *(_head_file(folder, slot).name for slot in (0, 1))]
+
+    def state() -> list[tuple[str, int, int]]:
+        seen = {name: (folder / name).stat() for name in names if (folder / name).exists()}
+        return [(name, one.st_size, one.st_mtime_ns) for name, one in seen.items()]
+
+    for _ in range(_COPIES):
+        before = state()
+        for name in names:
+            (to / name).unlink(missing_ok=True)
+        for name, _, _ in before:
+            shutil.copyfile(folder / name, to / name)
+        if state() == before:
+            return
+    raise AgentError(Code.JOURNAL_UNAVAILABLE, "it is written to all the time")
+
+
+def _has_reply(outcome: Entry) -> bool:
+    """Whether its personal part is an answer, else it is the digest of one."""
+    return outcome.personal_sha256 is not None and _json(outcome, outcome.clear).get("code") == _FOUND
+
+
+def _about(origin: str, ref: str) -> bytes:
+    return canonical([origin, ref])
 
 
 def _code_of(entry: Entry) -> str:
@@ -464,10 +531,10 @@ def _code_of(entry: Entry) -> str:
     return code if re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", code) else "?"
 
 
-HELD = "SQLite: SQLITE_BUSY"  # detail of journal.unavailable while another process has the file open
 _FILE = "journal.sqlite"
 _FOUND = "00"
 _ROOM_FOR_PAGES = 128 << 10  # bytes; index pages, the clear part and the intent beside the largest reply
+_COPIES = 5  # tries
 _VERSION = 1
 _SCHEMA = """
 CREATE TABLE entry (
@@ -489,6 +556,7 @@ _TYPES = {
     "personal": "CAST({0} AS BLOB)",
 }
 _READ = ", ".join(_TYPES.get(name, "CAST({0} AS TEXT)").format(name) for name in _NAMES)  # whatever a row was made into
+_SIGNED = ", ".join(_TYPES.get(name, "CAST({0} AS TEXT)").format(name) for name in ("seq", "link", "at", "signature"))
 _SELECT = f"SELECT {_READ} FROM entry"  # noqa: S608  (names of our own columns)
 _INSERT = f"INSERT INTO entry VALUES ({', '.join(f':{name}' for name in _NAMES)})"  # noqa: S608  (the same)
 

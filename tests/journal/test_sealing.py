@@ -1,5 +1,7 @@
 """Sealed parts: they open with their key beside their entry, and with nothing else."""
 
+import hmac
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,6 +58,14 @@ def test_a_key_s_number_tells_nothing_of_the_key():
     assert OLD_KEY.hex() not in repr(KEYS) and OLD_KEY[:8].hex() not in repr(KEYS)
     with pytest.raises(TypeError):
         KEYS.__reduce__()
+
+
+def test_a_reference_is_known_again_by_its_key_and_by_nobody_else():
+    renewed = Keys([NEW_KEY, OLD_KEY])
+
+    assert KEYS.references(b"ref") == KEYS.references(b"ref") == renewed.references(b"ref")[1:]
+    assert 3 == len({*renewed.references(b"ref"), *KEYS.references(b"ref-2")})
+    assert hmac.digest(OLD_KEY, b"ref", "sha256").hex() not in renewed.references(b"ref")  # no key for two algorithms
 
 
 @pytest.mark.parametrize("keys", [[], [b""], [bytes(31)], [bytes(32), bytes(16)]])

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from agent.errors import AgentError, Code
 from agent.identity import Identity
-from agent.journal.chain import Entry, Fault, FaultKind, Verdict, link_of, sha256, signed_bytes, tie_of
+from agent.journal.chain import Entry, Fault, FaultKind, Verdict, canonical, link_of, sha256, signed_bytes, tie_of
+from agent.journal.ports import Conclusion
 from agent.journal.sealing import Keys
 from agent.journal.store import mounted_network
 
@@ -77,6 +78,28 @@ def test_the_exact_reply_is_kept_for_a_00_and_for_nothing_else(tmp_path):
     own.close()
 
 
+def test_the_digest_of_an_answer_is_told_with_the_key_alone_and_leaves_with_its_part(tmp_path):
+    """An answer about a person can be guessed and tried: in clear, its digest would name them."""
+    own = journal(tmp_path)
+    for conclusion in (found(), not_found(), Conclusion(NOW, "insi.timeout", "", 5)):
+        own.conclude(own.intend(intent(conclusion.code)), conclusion)
+    own.close()
+
+    own = journal(tmp_path)
+    codes = ("00", "01", "insi.timeout")
+    told = [own.trace(code, ORIGIN).attempts[0].outcome["responseSha256"] for code in codes]
+    assert [sha256(REPLY), sha256(REPLY), None] == told
+    own.close()
+    assert not [file for file in tmp_path.iterdir() if sha256(REPLY).encode() in file.read_bytes()]
+    own = journal(tmp_path, keys=None)
+    assert not [trace for trace in own.traces(ORIGIN) if "responseSha256" in trace.attempts[0].outcome]
+    own.close()
+    tampered(tmp_path, "UPDATE entry SET personal = NULL, erased_at = '2035-01-01T00:00:00.000Z'")
+    own = journal(tmp_path)
+    assert own.trace("01", ORIGIN).attempts[0].outcome["responseSha256"] is None
+    own.close()
+
+
 def test_another_origin_s_trace_is_answered_as_an_unknown_one(tmp_path):
     own = journal(tmp_path)
     whole(own, "trace-1")
@@ -111,6 +134,27 @@ def test_a_client_ref_finds_the_origin_s_own_operation_of_the_last_minutes(tmp_p
     assert hit is not None and hit.trace_id == "trace-1"
     assert own.by_client_ref(ORIGIN, "ref-1", NOW + timedelta(milliseconds=1)) is None
     assert own.by_client_ref(ORIGIN, "ref-2", NOW - timedelta(minutes=10)) is None
+    own.close()
+
+
+def test_a_client_ref_is_in_no_file_without_the_key_and_found_by_a_renewed_one(tmp_path):
+    """A page may call its operations by a name, or by the number of a record."""
+    own = journal(tmp_path)
+    own.intend(intent("trace-1", client_ref="TESTEUSE-1984"))
+    files = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    own.close()
+    assert "journal.sqlite-wal" in files
+    assert not [name for name, content in files.items() if b"TESTEUSE-1984" in content]
+
+    own = journal(tmp_path, keys=Keys([NEW_KEY, OLD_KEY]))
+    hit = own.by_client_ref(ORIGIN, "TESTEUSE-1984", NOW)
+    assert ("trace-1", "TESTEUSE-1984") == (hit.trace_id, hit.client_ref)
+    own.close()
+    own = journal(tmp_path, keys=None)
+    with pytest.raises(AgentError) as refused:
+        own.by_client_ref(ORIGIN, "TESTEUSE-1984", NOW)
+    assert Code.KEYRING_ABSENT == refused.value.code
+    assert own.traces(ORIGIN)[0].client_ref is None
     own.close()
 
 
@@ -211,6 +255,23 @@ def test_what_was_stored_before_there_was_a_key_stays_readable(tmp_path):
     assert REPLY == own.image("trace-1", ORIGIN)
     whole(own, "trace-3")
     assert REPLY == own.image("trace-3", ORIGIN)
+    own.close()
+
+
+def test_an_outcome_of_before_whose_digest_is_in_clear_stays_readable(tmp_path):
+    own = journal(tmp_path)
+    own.conclude(own.intend(intent()), replace(not_found(), reply=None))
+    own.close()
+    outcome = entries_of(tmp_path)[1]
+    clear = canonical(json.loads(outcome.clear) | {"responseSha256": "ab" * 32})
+    old = replace(outcome, client_ref="ref-1", clear=clear, clear_sha256=sha256(clear))
+    link = link_of(old)
+    store(tmp_path, replace(old, link=link, signature=KEY.sign_bytes(signed_bytes(old.seq, link, old.at))))
+
+    own = journal(tmp_path)
+    trace = own.trace("trace-1", ORIGIN)
+    assert ("ab" * 32, None) == (trace.attempts[0].outcome["responseSha256"], trace.client_ref)
+    assert own.by_client_ref(ORIGIN, "ref-1", NOW) is None
     own.close()
 
 

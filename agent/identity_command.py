@@ -1,0 +1,79 @@
+"""`insi-agent identity`: show this installation's key, replace it, or make another one where it is lost."""
+
+import argparse
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.errors import AgentError, Code
+from agent.places import Places, claim, instance_id
+
+if TYPE_CHECKING:
+    from agent.identity import Identity
+    from agent.secrets import Secrets
+
+
+def add_words(identity: argparse.ArgumentParser) -> None:
+    """The words of `insi-agent identity`."""
+    says = "la montrer ; la remplacer (agent arrêté) ; perdue, en faire une autre (agent arrêté)"
+    identity.add_argument("action", choices=["show", "rotate", "renew"], help=says)
+    identity.add_argument("--lost", action="store_true", help="avec renew : dire que la clé est perdue")
+    identity.add_argument("--simulated", action="store_true", help="celle du simulateur")
+    identity.add_argument("--config", type=Path, metavar="FICHIER")
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Raises keyring.absent, identity.damaged, agent.running, journal.unavailable, config.invalid."""
+    from agent.secrets import FileSecrets, KeyringSecrets, load_identity, renew_lost
+
+    if (parsed.action == "renew") != parsed.lost:
+        raise AgentError(Code.CONFIG_INVALID, "a key is renewed when it is lost, and only then", setting="--lost")
+    places = (Places.simulated() if parsed.simulated else Places.real()).create()
+    secrets = FileSecrets(places.data) if parsed.simulated else KeyringSecrets()
+    if parsed.action == "show":
+        identity = load_identity(secrets, places.data)
+    else:
+        release = claim(places.data)
+        try:
+            if parsed.action == "rotate":
+                identity = _rotated(parsed, places, secrets)
+            else:
+                identity = renew_lost(secrets, places.data, at=datetime.now(UTC))
+        finally:
+            release()
+    former = [
+        {"thumbprint": key.public_jwk["kid"], "publicKey": key.public_jwk, "statement": key.statement}
+        for key in identity.former
+    ]
+    shown = {"thumbprint": identity.thumbprint, "publicKey": identity.public_jwk(), "former": former}
+    print(json.dumps(shown, ensure_ascii=False, indent=2))
+    return 0
+
+
+def _rotated(parsed: argparse.Namespace, places: Places, secrets: "Secrets") -> "Identity":
+    """The identity after a rotation.
+
+    It is not dated before what the present key signed when a clock was ahead: the chain would be forged for good.
+    """
+    from agent.journal.chain import signed_at
+    from agent.journal.store import newest
+    from agent.secrets import load_identity, rotate_identity
+
+    present = load_identity(secrets, places.data)
+    signed = newest(_journal(parsed, places), lambda data, by: present.verify_dated(data, by, signed_at(data)))
+    at = datetime.now(UTC)
+    if signed and signed > at:
+        at = signed
+        says = f"Le journal a une écriture du {at:%Y-%m-%d à %H:%M} UTC : l'horloge était en avance."
+        print(f"{says} L'ancienne clé compte jusque-là.", file=sys.stderr)
+    return rotate_identity(secrets, places.data, instance_id=instance_id(places.data), at=at)
+
+
+def _journal(parsed: argparse.Namespace, places: Places) -> Path:
+    from agent.app import Options, load_settings
+
+    if parsed.simulated:
+        return places.journal
+    return load_settings(Options(config_file=parsed.config)).settings.journal.directory or places.journal
