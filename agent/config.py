@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from agent.errors import AgentError, Code
-from agent.model import CardKind, Environment, Profile, Right
+from agent.model import CardKind, Environment, Profile, Right, is_site
 
-_ORIGIN = r"^https://[a-z0-9.-]+(:\d{1,5})?$"
 ALL_RIGHTS: list[Right] = [right for right in Right if right is not Right.ADMIN]
+# Not what is built later: a consent of today must not cover what its window could not name.
+CONSENT_RIGHTS = [Right.VITALE, Right.CPX, Right.RETRIEVE, Right.TRACE]
 
 
 class Section(BaseModel):
@@ -38,12 +39,24 @@ def Machine(default_factory: Any, **about: Any) -> Any:  # noqa: N802  (reads li
     return Field(default_factory=default_factory, json_schema_extra={"scope": "machine"}, **about)
 
 
+def _checked(origin: str) -> str:
+    if not is_site(origin):
+        raise ValueError(
+            "not an https origin as browsers write it: https://name or https://name:port, in lower case, "
+            "without a path, and without :443, which browsers leave out"
+        )
+    return origin
+
+
+Site = Annotated[str, AfterValidator(_checked)]
+
+
 class AllowedOrigin(Section):
     """A site that may talk to the agent. Exact, https only."""
 
-    origin: str = Field(pattern=_ORIGIN)
+    origin: Site
     rights: list[Right] = Field(default_factory=lambda: list(ALL_RIGHTS))
-    framed_by: list[Annotated[str, Field(pattern=_ORIGIN)]] = Field(
+    framed_by: list[Site] = Field(
         default_factory=list,
         description="pages that show this site in a frame: Chrome and Edge ask for them, the agent lets none in",
     )
@@ -55,7 +68,9 @@ class Origins(Section):
         description="what an origin of no list gets; None: the person is asked, on a managed install it is refused",
     )
     allowed: list[AllowedOrigin] = Machine(list, description="sites that may talk to the agent")
-    consent_rights: list[Right] = Machine(lambda: list(ALL_RIGHTS), description="what the person's consent gives")
+    consent_rights: list[Right] = Machine(
+        lambda: list(CONSENT_RIGHTS), description="what the person's consent gives, also to sites allowed before"
+    )
 
 
 class LocalProxy(Section):
@@ -69,6 +84,7 @@ class Door(Section):
     connections: int = machine(128, ge=1, le=1024, description="open conversations at once")
     connections_per_origin: int = machine(64, ge=1, le=1024, description="of one origin")
     pending: int = machine(4, ge=1, le=64, description="conversations that wait for the person's consent at once")
+    pending_per_origin: int = machine(2, ge=1, le=64, description="of one origin, so that other sites find room")
     consent_every_s: float = machine(60, ge=0, le=3600, description="between two windows that ask for a site, seconds")
     silent: int = machine(256, ge=8, le=4096, description="connections that said nothing complete yet, at once")
     silent_per_process: int = machine(64, ge=4, le=4096, description="of one program")

@@ -6,6 +6,7 @@ and generate the protocol's schema. Members are snake_case here and camelCase on
 Personal data does not print: a `Personal` value shows its type only.
 """
 
+import re
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -45,6 +46,24 @@ class Personal(Value):
         return f"{type(self).__name__}(…)"
 
     __str__ = __repr__
+
+
+# ---------------------------------------------------------------- sites
+
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"  # with the underscore that some intranets have
+_TO_65535 = r"[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
+_SITE = re.compile(rf"https://(?=[^:]{{1,253}}(?::|$)){_LABEL}(?:\.{_LABEL})*(?::(?!443$)(?:{_TO_65535}))?")
+_LOCAL_SITE = re.compile(rf"http://(?:127\.0\.0\.1|localhost|\[::1\])(?::(?!80$)(?:{_TO_65535}))?")
+
+
+def is_site(origin: str) -> bool:
+    """Whether it is an https origin as browsers write it: lower case, punycode, no trailing dot, 443 left out."""
+    return _SITE.fullmatch(origin) is not None
+
+
+def is_local_site(origin: str) -> bool:
+    """Whether it is an http origin of this machine as browsers write it: a developer's, for a demonstration only."""
+    return _LOCAL_SITE.fullmatch(origin) is not None
 
 
 # ---------------------------------------------------------------- where we are

@@ -61,6 +61,21 @@ def is_welcome(link: Link, proxies: Sequence[LocalProxy]) -> bool:
     )
 
 
+def is_foreign(link: Link, proxies: Sequence[LocalProxy]) -> bool:
+    """Whether the peer's account alone says already that it is not welcome.
+
+    Asked of every connection, so only where the answer costs next to nothing: Linux with sock_diag. Elsewhere False,
+    and `is_welcome` decides when it asks for something.
+    """
+    if sys.platform != "linux" or not kernel_answers():
+        return False
+    peer = _find_on_linux(link)
+    if peer is None or peer.mine or not proxies:
+        return peer is None or not peer.mine
+    account = peer.account()
+    return not any(_same_account(row.account, account) for row in proxies)
+
+
 def processes(links: Iterable[Link]) -> dict[Link, int]:
     """The process at the other end of each, as far as it can be seen. Slow: it looks at every process."""
     return _PROCESSES.get(sys.platform, _no_processes)(set(links))

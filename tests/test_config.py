@@ -1,15 +1,19 @@
 """Settings: who wins, who may not, and what is said when one is wrong."""
 
 from dataclasses import fields
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.browsers import parts_of
 from agent.config import Loaded, Settings, Source, load, system_layers
+from agent.consent import Decided, Decision
 from agent.errors import AgentError, Code
 from agent.model import Environment, Right
+from agent.protocol.origins import Doorkeeper
 
 STRONGEST_FIRST = [
     Source.MACHINE_POLICY,
@@ -110,6 +114,62 @@ def test_on_an_install_of_one_s_own_everything_may_be_set():
     assert (Environment.PRODUCTION, "minutes:5") == (loaded.settings.environment, loaded.settings.cpx.keep)
 
 
+SITE, ALLOWED = "https://dossier.example", "origins.allowed.0"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        f"{SITE}:443",
+        f"{SITE}:0",
+        f"{SITE}:080",
+        f"{SITE}:65536",
+        f"{SITE}:99999",
+        f"{SITE}:٤٤",  # digits, but not a port's
+        f"{SITE}.",
+        f"{SITE}/",
+        f"{SITE}\n",
+        "https://Dossier.example",
+        "https://-..x.",
+        "https://a..example",
+        "https://-a.example",
+        "https://" + "a" * 64 + ".example",
+        "https://*.example",
+        "https://santé.example",
+        "http://dossier.example",
+        "https://",
+    ],
+)
+def test_an_origin_that_no_browser_sends_is_refused_with_the_setting_and_what_is_right(origin):
+    error = refused((Source.USER, {"origins": {"allowed": [{"origin": origin}]}}))
+
+    assert (error.code, error.facts["setting"]) == (Code.CONFIG_INVALID, f"{ALLOWED}.origin")
+    assert "without :443" in error.detail
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        SITE,
+        f"{SITE}:8443",
+        f"{SITE}:1",
+        f"{SITE}:65535",
+        "https://dossier",
+        "https://serveur_2.local",
+        "https://10.0.0.7",
+        "https://xn--sant-epa.example",
+    ],
+)
+def test_an_origin_as_browsers_write_it_is_taken(origin):
+    (site,) = load([(Source.USER, {"origins": {"allowed": [{"origin": origin}]}})]).settings.origins.allowed
+
+    assert site.origin == origin
+    assert Doorkeeper({origin: frozenset(site.rights)}, "token").rights_of(origin) == frozenset(site.rights)
+    assert Doorkeeper({}, "token", asks=True).may_wait(origin)
+    assert parts_of(origin)[0] in origin
+    assert Decision(origin=origin, state=Decided.ALLOWED, since=datetime.now(UTC)).origin == origin
+
+
 @pytest.mark.parametrize(
     ("layer", "setting"),
     [
@@ -121,6 +181,7 @@ def test_on_an_install_of_one_s_own_everything_may_be_set():
         ({"cpx": {"unheard_of": "TESTEUSE"}}, "cpx.unheard_of"),
         ({"cpx": {"keep": "TESTEUSE"}}, "cpx.keep"),
         ({"origins": {"allowed": [{"origin": "http://TESTEUSE"}]}}, "origins.allowed.0.origin"),
+        ({"origins": {"allowed": [{"origin": SITE, "framed_by": ["https://TESTEUSE/"]}]}}, f"{ALLOWED}.framed_by.0"),
         ({"insi": {"endpoints": {"test": {"cpx": "ftp://TESTEUSE"}}}}, "insi.endpoints.test.cpx"),
         ({"software": [{"name": "TESTEUSE"}]}, "software.0.version"),
     ],

@@ -18,6 +18,7 @@ from agent.peers import (
     Link,
     SocketRow,
     ask_kernel,
+    is_foreign,
     is_welcome,
     kernel_answers,
     parse_answer,
@@ -108,6 +109,23 @@ def test_another_users_program_is_refused_and_our_own_is_welcome() -> None:
         own, link = accepted(door)
         assert is_welcome(link, [])
         own.close()
+
+
+def test_an_account_that_is_not_welcome_is_seen_at_a_glance_and_one_that_may_be_is_not_foreign() -> None:
+    nobody = pwd.getpwuid(NOBODY).pw_name
+    rows = {
+        (): True,
+        (LocalProxy(account="daemon"),): True,
+        (LocalProxy(account=nobody),): False,
+        (LocalProxy(account=nobody, program=Path("/usr/bin/antivirus")),): False,  # `is_welcome` looks which it is
+    }
+    with listening() as door, Knocker(door.getsockname()[1], uid=NOBODY), Knocker(door.getsockname()[1]):
+        links = dict(reversed(accepted(door)) for _ in range(2))
+        assert sorted(is_foreign(link, []) for link in links) == [False, True]
+        (other,) = (link for link in links if is_foreign(link, []))
+        assert {row: is_foreign(other, row) for row in rows} == rows
+        for one in links.values():
+            one.close()
 
 
 def test_a_program_of_an_accepted_account_is_welcome_if_it_is_the_named_one() -> None:

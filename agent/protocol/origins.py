@@ -10,18 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from agent.model import Right
+from agent.model import Right, is_site
 from agent.protocol.messages import SUBPROTOCOL
 
 NATIVE = "native"  # the origin under which a local program with the token is known
 DISCOVERY_PATH = "/.well-known/insi-agent"
 
-_ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+", re.ASCII)
-_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-# as a browser writes an https origin: lower case, no trailing dot, the default port left out
-_ASKABLE = re.compile(
-    rf"https://(?=[^:]{{1,253}}(?::|$)){_LABEL}(?:\.{_LABEL})*(?::(?!443$)[1-9][0-9]{{0,4}})?", re.ASCII
-)
+_ORIGIN = re.compile(r"https?://[a-z0-9_.\-\[\]:]+")
 
 
 @dataclass(frozen=True)
@@ -95,7 +90,7 @@ class Doorkeeper:
 
     def may_wait(self, origin: str) -> bool:
         """Whether the person may be asked for this origin."""
-        return self.asks and origin not in self.turned_away and _ASKABLE.fullmatch(origin) is not None
+        return self.asks and origin not in self.turned_away and is_site(origin)
 
     def _misdirected(self, request: Request, port: int) -> Refusal | None:
         if request.malformed:

@@ -14,7 +14,7 @@ SITE = "http://127.0.0.1:1"
 DOOR = Door(19847, SITE)
 
 
-SMALL = "--messages 3000 --handshakes 130 --silent 120 --cap 40 --seconds 5 --seed 20261"
+SMALL = "--messages 3000 --handshakes 130 --silent 120 --cap 40 --seconds 3 --seed 20261"
 
 
 def test_all_that_is_hostile_ends_as_specified_and_the_agent_is_whole_afterwards(tmp_path: Path) -> None:

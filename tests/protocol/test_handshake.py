@@ -19,6 +19,7 @@ from agent.peers import Link
 from agent.protocol.origins import Caller, Doorkeeper
 from agent.protocol.server import MAX_REQUEST_BYTES
 from agent.simulator.pki import issue_server, make_ca
+from tests.fuzz.silent import Holder
 from tests.parts.desktop import until
 from tests.parts.knocker import NOBODY, Knocker
 from tests.protocol.door import (
@@ -474,9 +475,43 @@ def test_while_500_silent_ones_come_each_new_good_one_enters(door: Door) -> None
     for _ in range(10):
         silent += [door.connect() for _ in range(50)]
         assert door.status() == 101
-    assert sum(not ended(one, 0) for one in silent) <= 2 * 64
+    assert eventually(lambda: sum(not ended(one, 0) for one in silent) <= 64)
+    assert not ended(silent[-1], 0)
     for one in silent:
         one.close()
+
+
+@pytest.mark.parametrize("uid", [None, NOBODY])
+def test_while_500_silent_ones_that_come_back_at_once_are_held_each_new_good_one_enters(
+    door: Door, uid: int | None
+) -> None:
+    """D11, D16. Another program, of ours or of another account; who came before it and says nothing yet stays."""
+    waiting = door.connect()
+    entered = []
+    with Holder(door.port, 500, uid=uid) as holder:
+        while holder.dropped() < 1000:  # each of them twice
+            entered.append(door.status())
+        waiting.sendall(upgrade(door.port))
+
+        assert status_of(answer(waiting)) == 101
+        assert (holder.held, len(entered) > 10, set(entered)) == (500, True, {101})
+    waiting.close()
+
+
+def test_no_flood_fills_the_door_above_its_ceiling(doors: Callable[..., Door]) -> None:
+    """D11. Eight times the bound, whoever comes and however fast."""
+    door = doors(silent=8, silent_per_process=4)
+    lobby = door.server.lobby
+    with Holder(door.port, 300) as holder:
+        while holder.dropped() < 1000:
+            assert len(lobby) <= lobby.ceiling == 8 * 8
+
+
+def test_another_account_gets_its_403_while_it_floods_us(door: Door) -> None:
+    """D16. Nobody is dropped before he had his time to speak, he neither."""
+    with Holder(door.port, 100, uid=NOBODY) as holder, Knocker(door.port, uid=NOBODY) as other:
+        assert other.say(upgrade(door.port).decode()) == "HTTP/1.1 403 Forbidden"
+        assert holder.held == 100
 
 
 def test_70_silent_ones_of_another_program_cost_only_itself(door: Door) -> None:
@@ -536,6 +571,21 @@ def test_four_sites_may_wait_for_the_person_and_a_fifth_is_429(doors: Callable[.
         one.close()
 
 
+def test_one_site_holds_two_places_of_those_who_wait_and_others_find_room(doors: Callable[..., Door]) -> None:
+    """D12."""
+    door = doors(doorkeeper=Doorkeeper({SITE: RIGHTS}, TOKEN, asks=True))
+    one, two = {"Origin": "https://one.example"}, {"Origin": "https://two.example"}
+    waiting = [door.enter(headers=one) for _ in range(2)]
+
+    assert door.status(headers=one) == 429
+    waiting += [door.enter(headers=two), door.enter(headers={"Origin": "https://three.example"})]
+    assert door.status(headers=two) == 429  # four wait
+    waiting[0].close()
+    assert eventually(lambda: door.status(headers=two) == 101)
+    for one_of_them in waiting:
+        one_of_them.close()
+
+
 def test_a_site_that_waits_and_never_says_hello_keeps_no_place(doors: Callable[..., Door]) -> None:
     """D12. Without a hello nobody asks the person for it."""
     door = doors(doorkeeper=Doorkeeper({SITE: RIGHTS}, TOKEN, asks=True), handshake_s=0.3)
@@ -561,6 +611,17 @@ def test_a_place_is_taken_by_the_handshake_not_by_what_comes_after(doors: Callab
     assert sorted(status_of(answer(one)) for one in knocking) == [101] * 3 + [429] * 17
     for one in knocking:
         one.close()
+
+
+@pytest.mark.parametrize("early", [b"\xff\xff", frame(8), b"\x81\x05plain", b"GET / HTTP/1.1\r\n\r\n"])
+@pytest.mark.parametrize("origin", [SITE, "https://evil.example"])
+def test_who_says_nonsense_before_it_is_answered_is_cut_and_breaks_nothing(
+    door: Door, caplog: pytest.LogCaptureFixture, origin: str, early: bytes
+) -> None:
+    """RFC 6455 4.1: a client waits for the answer before it sends frames."""
+    assert door.ask(upgrade(door.port, headers={"Origin": origin}) + early) == b""
+    assert door.status() == 101
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 # ---------------------------------------------------------------- who waits, who loses
@@ -636,6 +697,9 @@ class Blind:
 
     def is_welcome(self, _link: Link, _proxies: object, /) -> bool:
         return False
+
+    def is_foreign(self, _link: Link, _proxies: object, /) -> bool:
+        return True
 
     def processes(self, _links: object, /) -> dict[Link, int]:
         return {}

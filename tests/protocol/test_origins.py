@@ -127,6 +127,9 @@ def test_another_https_site_may_wait_for_the_person_without_any_right() -> None:
         "http://other.example",
         "http://127.0.0.1:8000",
         "https://other.example:443",
+        "https://other.example:65536",
+        "https://other.example:٤٤",
+        "https://other.example\n",
         "https://other.example.",
         "https://Other.example",
         "https://other.example/",
@@ -148,12 +151,13 @@ def test_discovery_does_not_name_itself_to_a_site_that_waits() -> None:
     assert ASKING.discovery(asking(origins=["https://other.example"]), PORT) is None
 
 
-@given(st.one_of(st.text(), st.from_regex(r"https://[a-zA-Z0-9.:/@\-]{0,300}", fullmatch=True)))
+@given(st.one_of(st.text(), st.from_regex(r"https://[a-zA-Z0-9._:/@\-]{0,300}", fullmatch=True)))
 def test_whoever_may_wait_is_a_short_lower_case_https_origin(origin: str) -> None:
     if ASKING.may_wait(origin):
         address = urlsplit(origin)
         assert address.geturl() == origin == origin.lower() == f"https://{address.netloc}"
         assert origin.isascii() and len(origin) < 300
+        assert address.port is None or 0 < address.port != 443  # urlsplit refuses what is above 65535
         assert address.username is None and not str(address.hostname).endswith(".")
 
 

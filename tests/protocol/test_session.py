@@ -242,8 +242,8 @@ def test_any_params_give_an_answer_that_can_be_sent(method: str, params: dict[st
 
 
 @given(st.text())
-def test_parse_gives_a_value_or_says_no(text: str) -> None:
+def test_parse_gives_a_value_or_says_no_in_words_of_its_own(text: str) -> None:
     try:
         parse(text)
     except ValueError as refusal:
-        assert text not in str(refusal) or len(text) < 3
+        assert str(refusal) in {"not JSON", "too deep", "duplicate member", "NaN or infinity", "number out of range"}
