@@ -10,7 +10,7 @@ import getpass
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -23,12 +23,12 @@ from agent.consent import Consent, Decisions
 from agent.errors import AgentError, Code
 from agent.insi.addresses import ADDRESSES
 from agent.lane import Lane
-from agent.model import AuthMode, CardKind, Environment, ReaderSeen, Value
+from agent.model import AuthMode, CardKind, Environment, ReaderSeen, Right, Value
 from agent.pin import Pin
 from agent.places import Places, Running, announce, claim, instance_id, withdraw
 from agent.protocol.messages import API_LEVEL, CpxChangedParams, SitesResult, WatchResult
 from agent.protocol.methods import BEFORE_HELLO, FROM_MEMORY
-from agent.protocol.origins import Caller, Doorkeeper
+from agent.protocol.origins import NATIVE, Caller, Doorkeeper
 from agent.protocol.session import Call
 from agent.tray.bridge import ActivityQuestion, ConsentQuestion, PinQuestion, SitesQuestion
 from agent.tray.state import TrayState
@@ -87,8 +87,13 @@ class Options:
     port: int | None = None
     config_file: Path | None = None
     card: Path | None = None  # a recorded carte Vitale for the simulator's reader
-    demo_origin: str | None = None  # the demonstration page's, simulated only
+    demo_origins: tuple[str, ...] = ()  # the demonstration page's, then its developer's; simulated only, never stored
     answers_itself: bool = False  # the simulated person answers the code question without a window
+
+    def __post_init__(self) -> None:
+        """Raises config.invalid for a demonstration's page outside simulation."""
+        if self.demo_origins and not self.simulate:
+            raise AgentError(Code.CONFIG_INVALID, "a demonstration's page belongs to the simulator")
 
 
 class Agent:
@@ -138,7 +143,7 @@ class Agent:
     async def _start(self) -> None:
         from agent.protocol.server import Server
 
-        self._stops.append(claim(self.places.runtime))
+        self._stops.append(claim(self.places.data))
         self._loop = asyncio.get_running_loop()
         self.desk = simulated_desk(self) if self.options.simulate else real_desk(self)
         self._stops.append(self.desk.lanes.close)
@@ -260,9 +265,9 @@ class Agent:
         )
 
     def _rules(self) -> Rules:
-        rules = Rules.of(self.settings)
-        demo = {self.options.demo_origin: frozenset(ALL_RIGHTS)} if self.options.demo_origin else {}
-        return Rules({**rules.configured, **demo}, rules.consent)
+        rules = Rules.of(self.loaded)
+        demo = dict.fromkeys(self.options.demo_origins, frozenset(ALL_RIGHTS))
+        return replace(rules, configured={**rules.configured, **demo})
 
     def _open_sites(self) -> Sites:
         """Raises config.invalid."""
@@ -271,20 +276,27 @@ class Agent:
         folder = self.places.data
 
         async def keep(decisions: Decisions) -> None:
-            await self.desk.lanes.journal.run(partial(keep_decisions, folder, decisions), timeout_s=5)
+            keeping = self.desk.lanes.journal.run(partial(keep_decisions, folder, decisions), timeout_s=5)
+            await asyncio.shield(self.desk.finish(keeping))  # whoever asked for it may go
 
         return Sites(
             read_decisions(folder),
             settings=lambda: self.settings,
             rules=self._rules,
             person=self.person,
+            environment=self.desk.environment,
+            organisation=self.desk.organisation_configured,
             keep=keep,
             settle=self._settle,
             now=self.desk.now,
         )
 
     async def _settle(self, refused: str | None = None) -> None:
-        """Let in who waited and now may, turn away who no longer may, or waited as `refused`."""
+        """Let in who waited and now may, turn away who no longer may, or waited as `refused`.
+
+        A card session whose owner lost rights ends.
+        """
+        self._end_session_without_rights()
         admitted = self._server.admissible()
         for conversation, rights in admitted:
             conversation.admit(rights)
@@ -295,6 +307,16 @@ class Agent:
         await asyncio.gather(*(conversation.revoke(greeting.denied(self.desk)) for conversation in lost))
         for conversation, _ in admitted:  # not waited for: our key may be in a keyring that asks the person first
             self._spawn(self._tell_change(conversation))
+
+    def _end_session_without_rights(self) -> None:
+        """Whoever is let in again is asked for the code again."""
+        session, doorkeeper = self.desk.session, self._doorkeeper()
+        if session is None:
+            return
+        rights = frozenset(Right) if session.owner == NATIVE else doorkeeper.rights_of(session.owner) or frozenset()
+        if doorkeeper.disabled or not session.rights <= rights:
+            log.info("the card session of %s ends with its rights", session.owner)
+            self._spawn(cpx.end_session(self.desk, session))
 
     async def _wait_for_consent(self, conversation: "Conversation") -> None:
         """Have the person asked, until they have answered or the page has gone."""
@@ -398,6 +420,7 @@ class Agent:
 
     def session_changed(self) -> None:
         """The card session opened, closed, or a professional's card came or went."""
+        self._end_session_without_rights()  # one that was opened in the instant in which they were taken
         self._spawn(self._tell_changes())  # a card that could not be reset is a warning
         present = vitale.has_card(self.desk, CardKind.CPX)
         self._spawn(self._tell_session(present, self.desk.session.owner if self.desk.session else None))
@@ -442,7 +465,7 @@ class Agent:
                 question_open=self._questions > 0,
                 professional_card=vitale.has_card(self.desk, CardKind.CPX),
                 unlocked=self.desk.session is not None,
-                demo=self.options.demo_origin is not None,
+                demo=bool(self.options.demo_origins),
                 organisation=self.desk.organisation_calls,
             )
         )
@@ -479,12 +502,12 @@ def load_settings(options: Options) -> Loaded:
 
     doctor = Person().national_id
     demo = []
-    if options.demo_origin:
+    if options.demo_origins:
         demo.append(
             Software(
                 name="Accueil de démonstration",
                 version=__version__,
-                origins=[options.demo_origin],
+                origins=list(options.demo_origins),
                 authorisation={Environment.SIMULATED: SIMULATED_AUTHORISATION},
             )
         )
@@ -607,7 +630,7 @@ def _desk(
             agent.places.journal,
             sign=lambda data: load().sign_bytes(data),
             verify=lambda data, signature: load().verify_dated(data, signature, signed_at(data)),
-            keys=_Once(lambda: load_journal_keys(secrets)),
+            keys=_Once(lambda: load_journal_keys(secrets, agent.places.data)),
             max_reply_bytes=settings.insi.max_reply_bytes,
         ),
         person=agent.person,

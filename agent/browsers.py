@@ -36,7 +36,7 @@ class Browser:
     engine: Engine
     folder: str  # its policies on Linux, below the root
     registry: str | None  # its policies on Windows, below HKLM and HKCU
-    asks_since: str  # versions that ask before a WebSocket
+    asks_since: str  # versions that ask before a page's first request to this machine, which is a fetch
     policy_since: str  # versions that know our policy
     programs: tuple[str, ...]  # names of its executable on Linux
     profile: str | None = None  # its data in the person's home, on Linux; there it notes its version
@@ -49,7 +49,7 @@ BROWSERS = (
         Engine.BLINK,
         "etc/opt/chrome/policies",
         r"SOFTWARE\Policies\Google\Chrome",
-        "147",
+        "142",
         "146",
         ("google-chrome", "google-chrome-stable"),
         ".config/google-chrome",
@@ -60,7 +60,7 @@ BROWSERS = (
         Engine.BLINK,
         "etc/opt/edge/policies",
         r"SOFTWARE\Policies\Microsoft\Edge",
-        "147 [guess]",
+        "143",
         "146",
         ("microsoft-edge", "microsoft-edge-stable"),
         ".config/microsoft-edge",
@@ -71,7 +71,7 @@ BROWSERS = (
         Engine.BLINK,
         "etc/chromium/policies",
         None,
-        "147",
+        "142",
         "146",
         ("chromium", "chromium-browser"),
         ".config/chromium",
@@ -82,7 +82,7 @@ BROWSERS = (
         Engine.GECKO,
         "etc/firefox/policies",
         r"SOFTWARE\Policies\Mozilla\Firefox",
-        "154",
+        "153",
         "146",
         ("firefox", "firefox-esr"),
     ),
@@ -92,7 +92,7 @@ TARGETS = (*(browser.name for browser in BROWSERS), "reg", "intune")
 ALLOWED = "LoopbackNetworkAllowedForUrls"  # opens this machine; LocalNetworkAccess… would open the network too
 GECKO_RULE, GECKO_SITES = "LocalNetworkAccess", "SkipDomains"
 
-_ORIGIN = re.compile(r"https://([a-z0-9.-]+)(?::([0-9]{1,5}))?", re.ASCII)
+_ORIGIN = re.compile(r"https://([a-z0-9_.-]+)(?::([0-9]{1,5}))?", re.ASCII)
 _HTTPS_PORT = "443"
 
 

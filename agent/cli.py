@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from agent import __version__, cards_command, policy_command, sites_command, wss_command
+from agent import __version__, cards_command, identity_command, policy_command, sites_command, wss_command
 from agent.errors import AgentError, Code
-from agent.places import Places, claim, instance_id
+from agent.model import is_local_site, is_site
+from agent.places import Places
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 
@@ -72,6 +73,13 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--headless", action="store_true", help="sans fenêtre, sans icône, sans navigateur")
     demo.add_argument("--json", action="store_true", help="dire l'adresse sur une ligne JSON")
     demo.add_argument("--port", type=_port, default=0, help="port de l'agent ; 0 : n'importe lequel")
+    demo.add_argument(
+        "--origin",
+        action="append",
+        default=[],
+        metavar="ORIGINE",
+        help="laisser entrer aussi les pages de cette origine, tant que la démonstration dure ; répétable",
+    )
 
     status = command("status", _status, "état de l'agent en marche")
     cards = command("cards", cards_command.show, "lecteurs et cartes vus par l'agent en marche")
@@ -97,9 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         command("policy", policy_command.run, "règles de navigateur pour que les sites autorisés joignent l'agent")
     )
 
-    identity = command("identity", _identity, "la clé qui signe les reçus de ce poste")
-    identity.add_argument("action", choices=["show", "rotate"], help="la montrer, ou la remplacer (agent arrêté)")
-    identity.add_argument("--simulated", action="store_true", help="celle du simulateur")
+    identity_command.add_words(command("identity", identity_command.run, "la clé qui signe les reçus de ce poste"))
 
     sites = commands.add_parser("sites", help="les sites autorisés, refusés ou remis à plus tard")
     sites_command.add_words(sites)
@@ -141,13 +147,14 @@ def _demo(parsed: argparse.Namespace) -> int:
     from agent.log import configure
     from agent.running import RunningAgent, until_told_to_stop
 
+    own = tuple(_page_origin(origin) for origin in parsed.origin)
     places = Places.simulated().create()
     configure("WARNING", stderr=True, folder=places.log)
     headless = parsed.headless or not _has_desktop()
     if headless and not parsed.headless:
         print("Pas de bureau ici : ni fenêtre ni icône, le code simulé est donné sans être demandé.", file=sys.stderr)
     page = PageServer()
-    options = Options(simulate=True, port=parsed.port, demo_origin=page.origin, answers_itself=headless)
+    options = Options(simulate=True, port=parsed.port, demo_origins=(page.origin, *own), answers_itself=headless)
     with contextlib.ExitStack() as parts:
         parts.callback(page.stop)
         running = RunningAgent(options, places)
@@ -171,6 +178,14 @@ def _demo(parsed: argparse.Namespace) -> int:
 
         until_told_to_stop(running, tray=not headless, open_demo=None if headless else open_page, ready=ready)
     return 0
+
+
+def _page_origin(text: str) -> str:
+    """The origin of a developer's page, http only on this machine. Raises config.invalid."""
+    if is_site(text) or is_local_site(text):
+        return text
+    reason = "une origine s'écrit sans / à la fin : https://nom:port, ou sur ce poste http://localhost:8000"
+    raise AgentError(Code.CONFIG_INVALID, "not an origin", setting="--origin", reason=reason)
 
 
 def _has_desktop() -> bool:
@@ -232,27 +247,6 @@ def _organisation(parsed: argparse.Namespace) -> int:
     KeyringSecrets().set(P12_SECRET_NAME, passphrase)
     print(f"{opened.common_name}, structure {opened.structure}, jusqu'au {opened.not_after:%Y-%m-%d}")
     return 0
-
-
-def _identity(parsed: argparse.Namespace) -> int:
-    from agent.secrets import FileSecrets, KeyringSecrets, load_identity, rotate_identity
-
-    places = (Places.simulated() if parsed.simulated else Places.real()).create()
-    secrets = FileSecrets(places.data) if parsed.simulated else KeyringSecrets()
-    if parsed.action == "rotate":
-        release = claim(places.runtime)
-        try:
-            now = datetime.now(UTC)
-            identity = rotate_identity(secrets, places.data, instance_id=instance_id(places.data), at=now)
-        finally:
-            release()
-    else:
-        identity = load_identity(secrets, places.data)
-    former = [
-        {"thumbprint": key.public_jwk["kid"], "publicKey": key.public_jwk, "statement": key.statement}
-        for key in identity.former
-    ]
-    return _print_json({"thumbprint": identity.thumbprint, "publicKey": identity.public_jwk(), "former": former})
 
 
 def _ask(parsed: argparse.Namespace, method: str) -> Any:

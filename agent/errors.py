@@ -827,12 +827,13 @@ CATALOGUE: dict[Code, Row] = {
         _I,
         False,
         Words(
-            "L'identité de ce poste est abîmée : sa clé ou l'histoire de ses clés ne correspond plus.",
-            "This workstation's identity is damaged: its key and the history of its keys do not fit.",
+            "Une clé de ce poste (de son identité ou de son journal) manque ou ne correspond plus à son histoire.",
+            "A key of this workstation (its identity's or its journal's) is missing or does not fit its history.",
         ),
         Words(
-            "Remettre le trousseau et le fichier « identity-rotations » de la même sauvegarde, ou appeler le support.",
-            'Restore the keyring and the file "identity-rotations" of the same backup, or call support.',
+            "Remettre le trousseau et le dossier de l'agent d'une même sauvegarde, ou lancer "
+            "« insi-agent identity renew --lost ».",
+            'Restore keyring and folder of the agent from one backup, or run "insi-agent identity renew --lost".',
         ),
         "ERROR",
     ),

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from agent import __version__
 from agent.cli import main
 from agent.errors import CATALOGUE, Code
 from agent.identity import verify_rotation
+from agent.journal.chain import Verdict
 from agent.places import Running, announce, claim, find_running, instance_id
 from tests.parts.agent import RefusedError, Simulation, Site
 from tests.parts.desktop import until
 from tests.parts.program import Program, port_of
+from tests.test_rotation import loaded, verified, written
 
 AGENT = [sys.executable, "-m", "agent"]
 CHECKOUT = str(Path(__file__).parent.parent)
@@ -165,13 +168,69 @@ def test_a_rotation_shows_the_new_identity_and_the_former_ones_with_their_statem
 
 def test_no_identity_is_rotated_under_a_running_agent(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = said_by(capsys, "identity", "show", "--simulated")
-    release = claim(simulator_of(home) / "runtime")
+    release = claim(simulator_of(home) / "data")
 
     assert main(["identity", "rotate", "--simulated"]) == 1
     release()
 
     assert capsys.readouterr().err.startswith(sentence(Code.AGENT_RUNNING))
     assert before == said_by(capsys, "identity", "show", "--simulated")
+
+
+def test_no_identity_is_rotated_under_a_running_agent_whatever_the_environment_calls_its_folders(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An agent of the desktop session, and a shell of cron, sudo or ssh without XDG_RUNTIME_DIR."""
+    (home / "run").mkdir(mode=0o700)
+    with program(home, "run", "--no-tray", "--port", "0", XDG_RUNTIME_DIR=str(home / "run")):
+        started(home / "run/insi-agent")
+
+        for elsewhere in (None, str(home / "elsewhere")):
+            if elsewhere:
+                monkeypatch.setenv("XDG_RUNTIME_DIR", elsewhere)
+            assert main(["identity", "rotate"]) == 1
+            assert capsys.readouterr().err.startswith(sentence(Code.AGENT_RUNNING))
+
+
+def test_a_rotation_leaves_what_a_clock_that_was_ahead_has_signed_as_it_is(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Or the chain would be forged for good: the former key signs nothing that is later than its end."""
+    said_by(capsys, "identity", "show", "--simulated")
+    folder, ahead = simulator_of(home), datetime.now(UTC) + timedelta(hours=1)
+    written(folder / "journal", loaded(folder / "data"), "ahead", ahead)
+    written(folder / "journal", loaded(folder / "data"), "set right", datetime.now(UTC))
+
+    assert main(["identity", "rotate", "--simulated"]) == 0
+
+    said = capsys.readouterr()
+    assert f"du {ahead:%Y-%m-%d}" in said.err
+    assert len(json.loads(said.out)["former"]) == 1
+    assert verified(folder / "journal", loaded(folder / "data")) == Verdict(4)
+
+
+def test_a_lost_identity_is_renewed_by_who_says_that_it_is_lost_and_by_nobody_else(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = said_by(capsys, "identity", "show", "--simulated")
+    data = simulator_of(home) / "data"
+    (data / "identity.secret").unlink()
+
+    assert main(["identity", "show", "--simulated"]) == 1
+    assert capsys.readouterr().err.startswith(sentence(Code.IDENTITY_DAMAGED))
+    assert "insi-agent identity renew --lost" in sentence(Code.IDENTITY_DAMAGED)
+    for words in (["renew"], ["rotate", "--lost"], ["show", "--lost"]):
+        assert main(["identity", *words, "--simulated"]) == 1
+        assert capsys.readouterr().err.startswith(sentence(Code.CONFIG_INVALID))
+    release = claim(data)
+    assert main(["identity", "renew", "--lost", "--simulated"]) == 1
+    release()
+    assert capsys.readouterr().err.startswith(sentence(Code.AGENT_RUNNING))
+
+    new = said_by(capsys, "identity", "renew", "--lost", "--simulated")
+
+    assert new == said_by(capsys, "identity", "show", "--simulated")
+    assert new["thumbprint"] != lost["thumbprint"]
 
 
 def test_a_damaged_history_of_keys_is_said(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -270,6 +329,51 @@ def test_a_second_simulator_is_refused_in_a_sentence_before_it_says_an_address_a
         site = Site(port_of(address), origin=address["origin"])
         assert site.call("vitale.read")["holders"]
         site.close()
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://localhost:5173", "http://127.0.0.1", "http://[::1]:8443", "https://dev.example"]
+)
+def test_a_developers_own_page_is_let_in_while_its_demonstration_runs(
+    home: Path, origin: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toussaint = {"birthName": "ADRTROIS", "givenNames": ["TOUSSAINT"], "sex": "M", "birthDate": "1960-01-01"}
+    with program(home, "demo", "--headless", "--json", "--origin", "https://other.example", "--origin", origin) as demo:
+        port = port_of(demo.address())
+        site = Site(port, origin=origin)
+        assert site.hello["originState"] == "allowed"
+        assert site.call("insi.retrieveByTraits", traits=toussaint)["code"] == "00"
+        site.close()
+    assert main(["sites", "--simulated", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []  # nothing of it is kept
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://dossier.example",
+        "http://localhost:5173/",
+        "http://localhost:80",
+        "http://localhost:65536",
+        "http://127.0.0.2:5173",
+        "http://localhost.example",
+        "https://Dossier.example",
+        "https://dossier.example:443",
+        "localhost:5173",
+        "null",
+        "*",
+        "",
+    ],
+)
+def test_what_is_no_origin_of_a_page_ends_the_demonstration_with_a_sentence(
+    home: Path, origin: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", "--headless", "--json", "--origin", origin]) == 1
+
+    said = capsys.readouterr()
+    assert "Réglage : --origin" in said.err
+    assert "sans / à la fin" in said.err and "http://localhost:8000" in said.err
+    assert said.out == ""
 
 
 def test_a_port_that_is_taken_ends_the_demonstration_with_a_sentence(

@@ -396,7 +396,7 @@ function sentences({ message, action, audience, reason, facts }) {
     h("h3", {}, message),
     rivals?.length && h("p", {}, `Peut-être utilisée par : ${rivals.join(", ")}.`),
     h("p", {}, action),
-    retryAfterS && h("p", {}, `Délai : ${retryAfterS < 120 ? `${retryAfterS} secondes` : `${Math.ceil(retryAfterS / 60)} minutes`}.`),
+    retryAfterS && h("p", {}, `Délai : ${duration(retryAfterS)}.`),
     insi && h("dl", { class: "verbatim" },
       entry("Réponse d'INSi", [insi.code, insi.subcode].filter(Boolean).join(" / ")),
       entry("Motif", insi.reason), entry("Détail", insi.detail), entry("Gravité", insi.severity)),
@@ -566,6 +566,12 @@ function memberSent(name) {
 
 function entry(term, value) {
   return value ? h("div", {}, h("dt", {}, term), h("dd", {}, value)) : null;
+}
+
+/** In the largest unit of which there are two or more. */
+function duration(seconds) {
+  const [unit, size] = [["heures", 3600], ["minutes", 60]].find(([, size]) => seconds >= 2 * size) ?? ["secondes", 1];
+  return `${Math.ceil(seconds / size)} ${unit}`;
 }
 
 /** 1977-00-00 as 00/00/1977: a birth date is a text, not a day of a calendar (S063). */

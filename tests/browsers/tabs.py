@@ -5,7 +5,7 @@ A site's pages count as pages of the internet (Local Network Access asks the per
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +27,10 @@ class Drives(Protocol):
         """The JSON value of an expression in the page, or in its frame of this number; a promise is waited for."""
         ...
 
+    def another(self) -> "AbstractContextManager[Drives]":
+        """A second tab of the same browser, in front."""
+        ...
+
 
 class _Chromium:
     def __init__(self, page: Page) -> None:
@@ -39,6 +43,14 @@ class _Chromium:
         where = self._page if frame is None else self._page.main_frame.child_frames[frame]
         return where.evaluate(f"async () => (await ({expression})) ?? null")
 
+    @contextmanager
+    def another(self) -> Iterator[Drives]:
+        page = self._page.context.new_page()
+        try:
+            yield _Chromium(page)
+        finally:
+            page.close()
+
 
 class Tab:
     """What a person sees and does, and what the page knows."""
@@ -47,15 +59,21 @@ class Tab:
         self._drives, self.desktop, self._prompt = drives, desktop, prompt
         self.goto, self.evaluate = drives.goto, drives.evaluate
 
+    @contextmanager
+    def another(self) -> "Iterator[Tab]":
+        """A second tab of the same browser, in front; the first one is again afterwards."""
+        with self._drives.another() as drives:
+            yield Tab(drives, self.desktop, self._prompt)
+
     def wait_for(self, expression: str, *, frame: int | None = None) -> None:
         until(lambda: bool(self.evaluate(expression, frame=frame)), expression)
 
     # ------------------------------------------------------------ the module in the page
 
-    def connect(self, port: int, *, frame: int | None = None) -> None:
+    def connect(self, port: int, *, frame: int | None = None, module: str = "/sdk/insi-agent.js") -> None:
         """Have the page connect to the agent on this port; its states are kept in `seen`."""
         self.evaluate(
-            "import('/sdk/insi-agent.js').then(({ connect }) => {"
+            f"import('{module}').then(({{ connect }}) => {{"
             f"window.agent = connect({{client: {{name: 'test', version: '1'}}, ports: [{port}]}});"
             "window.seen = []; agent.on('state', (state) => seen.push([state, agent.error?.reason ?? null])); })",
             frame=frame,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.demo import page_folder
 from tests.browsers.tabs import Tab, chromium_tab, firefox_tab
 from tests.parts.websites import Websites
 from tests.web.doors import RIGHTS, Door
@@ -19,7 +20,20 @@ THINKS_S = float(os.environ.get("INSI_AGENT_PERSON_THINKS_S", "15"))
 # The browser remembers answers by site: each test has a site of its own.
 NAMES = [
     f"{name}.example"
-    for name in ("allow", "block", "closed", "portal", "bare-frame", "frame", "blocked-frame", "csp", "http")
+    for name in (
+        "allow",
+        "away",
+        "tabs",
+        "block",
+        "closed",
+        "portal",
+        "bare-frame",
+        "frame",
+        "blocked-frame",
+        "csp",
+        "policy",
+        "http",
+    )
 ]
 ONLY_CHROMIUM = pytest.mark.parametrize("tab", ["chromium"], indirect=True)  # Firefox keeps its question on screen
 
@@ -41,6 +55,13 @@ def tab(request: pytest.FixtureRequest, sites: Websites, tmp_path_factory: pytes
             yield tab
 
 
+def with_patience(milliseconds: int) -> str:
+    """The client module, with this patience for a person."""
+    module = (page_folder() / "sdk/insi-agent.js").read_text("utf-8")
+    assert module.count("PERSON_MS = 120_000;") == 1
+    return module.replace("PERSON_MS = 120_000;", f"PERSON_MS = {milliseconds};")
+
+
 def held(port: int) -> set[str]:
     """The far ends of the connections that the agent on this port holds now, as the system counts them."""
     rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
@@ -60,8 +81,7 @@ def test_a_person_who_thinks_for_long_and_allows_ends_connected(tab: Tab, sites:
         silent = held(port)
         assert "browser.pending" == tab.evaluate("agent.call('cards.watch').catch(({ reason }) => reason)")
 
-        # Firefox opens no connection before the answer: nothing could run out meanwhile
-        time.sleep(THINKS_S if silent else 1)
+        time.sleep(THINKS_S)
 
         assert tab.is_asked()
         assert silent == held(port)  # connections that said nothing yet: none was dropped
@@ -81,6 +101,68 @@ def test_what_the_agent_sees_while_chromium_asks_is_a_silent_connection(tab: Tab
         tab.wait_for_state("waitingForBrowser")
 
         assert held(port) != set() and [] == door.heard
+
+
+def test_a_question_that_outlives_the_modules_patience_is_answered_later_by_one_click(
+    tab: Tab, sites: Websites, port: int
+) -> None:
+    """The module begins anew every two minutes, here every two seconds: the question stays the same."""
+    origin = sites.origin("away.example")
+    sites.put("/sdk/hurried.js", with_patience(2_000))
+    with Door(port, {origin: RIGHTS}) as door:
+        tab.goto(f"{origin}/bare.html")
+        tab.evaluate("(window.looks = 0, window.ask = fetch, window.fetch = (...to) => (looks++, ask(...to)), true)")
+        tab.connect(port, module="/sdk/hurried.js")
+        tab.wait_for_state("waitingForBrowser")
+        tab.wait_for("looks > 6")  # two requests each time
+
+        assert tab.is_asked()
+        assert [] == door.heard
+        tab.click("allow")
+        tab.wait_for_state("connected")
+        assert [["waitingForBrowser", "browser.pending"], ["connected", None]] == tab.evaluate("seen")
+        assert [origin] == door.origins
+        assert not tab.is_asked()
+
+
+@ONLY_CHROMIUM
+def test_one_click_lets_two_tabs_of_a_site_in(tab: Tab, sites: Websites, port: int) -> None:
+    origin = sites.origin("tabs.example")
+    with Door(port, {origin: RIGHTS}) as door:
+        tab.goto(f"{origin}/bare.html")
+        tab.connect(port)
+        tab.wait_for_state("waitingForBrowser")
+        with tab.another() as second:
+            second.goto(f"{origin}/bare.html")
+            second.connect(port)
+            second.wait_for_state("waitingForBrowser")
+
+            second.click("allow")
+            second.wait_for_state("connected")
+            tab.wait_for_state("connected")
+            assert not second.is_asked()
+        assert [origin] * 2 == door.origins
+    assert not tab.is_asked()
+
+
+@pytest.mark.parametrize("tab", ["firefox"], indirect=True)
+def test_in_firefox_each_tab_of_a_site_is_answered_for_itself(tab: Tab, sites: Websites, port: int) -> None:
+    """As long as the person does not tick the box that makes Firefox remember."""
+    origin = sites.origin("tabs.example")
+    with Door(port, {origin: RIGHTS}) as door:
+        tab.goto(f"{origin}/bare.html")
+        tab.connect(port)
+        tab.wait_for_state("waitingForBrowser")
+        with tab.another() as second:
+            second.goto(f"{origin}/bare.html")
+            second.connect(port)
+            second.click("allow")
+            second.wait_for_state("connected")
+        assert [origin] == door.origins
+
+        tab.click("allow")
+        tab.wait_for_state("connected")
+        assert [origin] * 2 == door.origins
 
 
 def test_a_person_who_blocks_is_told_where_to_change_that(tab: Tab, sites: Websites, port: int) -> None:
@@ -180,6 +262,21 @@ def test_a_content_security_policy_in_the_way_is_named(tab: Tab, sites: Websites
         tab.connect(port)
 
         assert "browser.csp" == tab.refused()
+        assert [] == door.heard
+
+
+@ONLY_CHROMIUM  # Firefox has no such header
+@pytest.mark.parametrize("name", ["loopback-network", "local-network-access"])
+def test_a_header_that_takes_the_right_from_the_page_is_named(tab: Tab, sites: Websites, port: int, name: str) -> None:
+    origin = sites.origin("policy.example")
+    sites.put("/policy.html", "<!doctype html>", Permissions_Policy=f"{name}=()")
+    with Door(port, {origin: RIGHTS}) as door:
+        tab.goto(f"{origin}/policy.html")
+        tab.connect(port)
+
+        assert "browser.policy" == tab.refused()
+        assert "Permissions-Policy" in tab.evaluate("agent.error.message")
+        assert not tab.is_asked()
         assert [] == door.heard
 
 

@@ -13,6 +13,7 @@ from tests.parts.websites import Websites
 from tests.web.doors import RIGHTS, Door
 
 NAMES = ["allowed.example", "blocked.example"]
+PORTAL, RECORD = FRAMES = ["portal.example", "record.example"]
 
 
 def connects_unasked(tab: Tab, origin: str, port: int) -> None:
@@ -60,3 +61,36 @@ def test_in_firefox_a_policy_opens_one_site_and_the_person_is_asked_for_the_othe
 
                 assert "browser.denied" == tab.refused()
                 assert [] == door.heard
+
+
+# ---------------------------------------------------------------- frames: for which of the two pages a browser asks
+
+
+def frame_connects_unasked(tab: Tab, sites: Websites, port: int) -> None:
+    frame = f'<!doctype html><iframe src="{sites.origin(RECORD)}/bare.html" allow="loopback-network">'
+    sites.put("/portal.html", frame)
+    with Door(port, {sites.origin(RECORD): RIGHTS}) as door:
+        tab.goto(f"{sites.origin(PORTAL)}/portal.html")
+        tab.connect(port, frame=0)
+        tab.wait_for_state("connected", frame=0)
+        assert [["connected", None]] == tab.evaluate("seen", frame=0)
+        assert [sites.origin(RECORD)] == door.origins
+    assert not tab.is_asked()
+
+
+def test_for_a_frame_chromium_wants_the_page_in_the_address_bar_named(
+    chromiums: Chromiums, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int
+) -> None:
+    with Websites(tmp_path, *FRAMES) as sites:
+        seen_by_browsers(export("chromium", [sites.origin(PORTAL)]), tmp_path, monkeypatch)
+        with chromium_tab(chromiums, sites, tmp_path) as tab:
+            frame_connects_unasked(tab, sites, port)
+
+
+def test_for_a_frame_firefox_wants_the_frame_itself_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int
+) -> None:
+    with Websites(tmp_path, *FRAMES) as sites:
+        seen_by_browsers(export("firefox", [sites.origin(RECORD)]), tmp_path, monkeypatch)
+        with firefox_tab(sites, tmp_path, FRAMES) as tab:
+            frame_connects_unasked(tab, sites, port)

@@ -40,7 +40,8 @@ async def knock(door: Door, attempt: Attempt, knocks: Knocks) -> None:
             return
         if attempt.then is Then.HALF_CLOSE:
             writer.write_eof()
-        answer = await asyncio.wait_for(_answer(reader, writer), ENDS_WITHIN_S)
+        half_closed = attempt.then is Then.HALF_CLOSE
+        answer = await asyncio.wait_for(_answer(reader, None if half_closed else writer), ENDS_WITHIN_S)
         _judge(attempt, answer, knocks)
     except TimeoutError:
         knocks.problems.append(f"{attempt.name}: no end within {ENDS_WITHIN_S} s: {attempt.pieces!r:.300}")
@@ -48,12 +49,12 @@ async def knock(door: Door, attempt: Attempt, knocks: Knocks) -> None:
         writer.close()
 
 
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
-    """All that comes until the agent closes; a conversation that opened is closed from here."""
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter | None) -> bytes:
+    """All that comes until the agent closes; a conversation that opened is closed from here, if we may still speak."""
     answer = b""
     try:
         while chunk := await reader.read(1 << 16):
-            if not answer and chunk.startswith(b"HTTP/1.1 101 "):
+            if writer and not answer and chunk.startswith(b"HTTP/1.1 101 "):
                 writer.write(b"\x88\x82\0\0\0\0\x03\xe8")
             answer += chunk
     except ConnectionError:

@@ -104,7 +104,7 @@ class Simulation:
         file = folder / "config.toml"
         file.write_text(config, encoding="utf-8")
         self.places = Places.simulated(folder).create()
-        options = Options(simulate=True, port=port, config_file=file, demo_origin=SITE, answers_itself=True)
+        options = Options(simulate=True, port=port, config_file=file, demo_origins=(SITE,), answers_itself=True)
         self._options = options
         self.running = RunningAgent(options, self.places)
         self._sites: list[Site] = []

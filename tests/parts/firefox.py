@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ _QUIET: Mapping[str, object] = {  # nothing but the test's own pages, and no fir
 
 
 class Firefox:
-    """One browser with one tab."""
+    """One tab of a browser."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket, self._ids = socket, itertools.count(1)
@@ -73,6 +74,17 @@ class Firefox:
         )
         assert answer["type"] == "success", answer
         return json.loads(answer["result"]["value"])
+
+    @contextmanager
+    def another(self) -> "Iterator[Firefox]":
+        """A second tab, in front."""
+        second = copy(self)  # the same connection
+        second.tab = self.command("browsingContext.create", type="tab")["context"]
+        self.command("browsingContext.activate", context=second.tab)
+        try:
+            yield second
+        finally:
+            self.command("browsingContext.close", context=second.tab)
 
 
 @contextmanager

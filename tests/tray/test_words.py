@@ -336,7 +336,7 @@ def test_the_command_line_tells_a_policy_from_the_configuration():
 
     told = [site_state({**known, "by": by}) for by in ("policy", "configuration")]
 
-    assert ["autorisé par la stratégie du poste", "autorisé par la configuration"] == told
+    assert ["autorisé par la règle de l'établissement", "autorisé par la configuration"] == told
 
 
 def test_with_nothing_decided_there_is_nothing_to_undo():

@@ -71,6 +71,14 @@ class Door:
         """Wait for `work` on the door's own loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
 
+    def conversations(self) -> int:
+        """How many are open."""
+
+        async def count() -> int:
+            return len(list(self._server.conversations))
+
+        return self.run(count())
+
     def consents(self) -> None:
         """The person lets the sites in that wait."""
         self.run(self._settle(self._admit))

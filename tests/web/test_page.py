@@ -68,7 +68,7 @@ class Desk:
 
     def __init__(self, folder: Path) -> None:
         self._page = PageServer()
-        self._options = Options(simulate=True, port=0, demo_origin=self._page.origin, answers_itself=True)
+        self._options = Options(simulate=True, port=0, demo_origins=(self._page.origin,), answers_itself=True)
         self._places = Places.simulated(folder).create()
         self.address = f"{self._page.origin}/"
         self.start()
@@ -78,7 +78,7 @@ class Desk:
         self._running = RunningAgent(self._options, self._places)
         self.port = self._running.agent.port
         self._options = Options(
-            simulate=True, port=self.port, demo_origin=self._page.origin, answers_itself=True
+            simulate=True, port=self.port, demo_origins=(self._page.origin,), answers_itself=True
         )  # the same port if started again
 
     def stop(self) -> None:
@@ -372,13 +372,17 @@ def test_the_programs_that_may_hold_the_card_are_named(tab: Page, desk: Desk) ->
     expect(tab.locator("#problem")).to_contain_text("Peut-être utilisée par : Pyxvital, GALSS.")
 
 
-def test_who_asked_too_often_is_told_how_long_to_wait(tab: Page, desk: Desk) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(30, "30 secondes"), (119, "119 secondes"), (125, "3 minutes"), (7200, "2 heures"), (80_000, "23 heures")],
+)
+def test_who_asked_too_often_is_told_how_long_to_wait(tab: Page, desk: Desk, seconds: int, told: str) -> None:
     arrive(tab, desk.address)
-    desk.read_by(RefusingVitale(AgentError(Code.RATE_LIMITED, retryAfterS=30)))
+    desk.read_by(RefusingVitale(AgentError(Code.RATE_LIMITED, retryAfterS=seconds)))
     tab.get_by_role("button", name="Lire la carte Vitale").click()
 
     expect_problem(tab, Code.RATE_LIMITED)
-    expect(tab.locator("#problem")).to_contain_text("Délai : 30 secondes.")
+    expect(tab.locator("#problem")).to_contain_text(f"Délai : {told}.")
 
 
 def test_numbers_on_the_card_are_masked_until_shown(tab: Page, desk: Desk) -> None:

@@ -30,6 +30,45 @@ def connecting(port: int) -> str:
     )
 
 
+_CONNECT = (
+    "window.agent = sdk.connect({client: {name: 'test', version: '1'}, ports: [given], challenge: window.server});"
+)
+_LEAVE = "agent.close(); setTimeout(() => { window.left = true; }, 200);"
+LEAVING = {  # at which step of its way in a page leaves → how
+    "at once": _CONNECT + _LEAVE,
+    "while it looks for the agent": f"""
+        const answer = fetch;
+        window.fetch = (...asked) => {{
+            setTimeout(() => {{ {_LEAVE} }});
+            window.fetch = answer;
+            return answer(...asked);
+        }};
+        {_CONNECT}""",
+    "when the agent was found": f"""
+        const read = Response.prototype.json;
+        Response.prototype.json = function () {{
+            return read.call(this).then((about) => {{ {_LEAVE} return about; }});
+        }};
+        {_CONNECT}""",
+    "while the door opens": f"""
+        const Socket = WebSocket;
+        window.WebSocket = class extends Socket {{
+            constructor(...to) {{ super(...to); queueMicrotask(() => {{ {_LEAVE} }}); }}
+        }};
+        {_CONNECT}""",
+    "when the door is open": f"""
+        const Socket = WebSocket;
+        window.WebSocket = class extends Socket {{
+            constructor(...to) {{ super(...to); this.addEventListener("open", () => {{ {_LEAVE} }}); }}
+        }};
+        {_CONNECT}""",
+    "while its own server thinks": f"""
+        window.server = async () => {{ {_LEAVE} return "x".repeat(43); }};
+        {_CONNECT}""",
+    "once connected": _CONNECT + f"agent.on('state', () => {{ {_LEAVE} }});",
+}
+
+
 def wait_for_state(page: Page, state: str) -> None:
     page.wait_for_function("(state) => window.agent?.state === state", arg=state)
 
@@ -183,6 +222,75 @@ def test_a_call_under_way_when_the_agent_goes_may_have_happened(tab: Page, port:
         assert "agent.absent" == tab.evaluate("agent.call('cards.watch').catch((error) => error.reason)")
 
 
+def test_a_link_lost_while_the_applications_server_thinks_is_made_again(tab: Page, port: int) -> None:
+    with page_for(port) as site:
+        tab.goto(site.origin + BARE)
+        with Door(port, {site.origin: RIGHTS}) as first:
+            tab.evaluate(
+                module(
+                    "window.asked = 0;"
+                    "const answer = new Promise((done) => { window.serverAnswers = () => done('x'.repeat(43)); });"
+                    "window.agent = sdk.connect({client: {name: 'test', version: '1'}, ports: [given],"
+                    "  challenge: () => (++asked, answer)});"
+                ),
+                port,
+            )
+            tab.wait_for_function("() => asked === 1")
+        with Door(port, {site.origin: RIGHTS}) as second:
+            tab.evaluate("serverAnswers()")
+            wait_for_state(tab, "connected")
+
+    assert [] == first.heard
+    assert ["agent.hello"] == second.heard
+    assert 2 == tab.evaluate("asked")
+
+
+def test_a_challenge_that_cannot_be_had_is_said_and_asked_for_again(tab: Page, port: int) -> None:
+    with page_for(port) as site, Door(port, {site.origin: RIGHTS}) as door:
+        tab.goto(site.origin + BARE)
+        tab.evaluate(
+            module(
+                "window.down = true;"
+                "window.agent = sdk.connect({client: {name: 'test', version: '1'}, ports: [given],"
+                "  challenge: () => { if (down) throw new TypeError('server down'); return 'x'.repeat(43); }});"
+            ),
+            port,
+        )
+        wait_for_state(tab, "refused")
+        error = tab.evaluate(
+            "[agent.error.reason, agent.error.audience, agent.error.retryable, agent.error.cause.message]"
+        )
+        assert [] == door.heard
+
+        tab.evaluate("window.down = false; agent.retry()")
+        wait_for_state(tab, "connected")
+
+    assert ["page.challenge", "developer", True, "server down"] == error
+
+
+@pytest.mark.parametrize("when", LEAVING)
+def test_a_page_that_leaves_at_any_moment_has_left_for_good(tab: Page, port: int, when: str) -> None:
+    """At each step of its way in: nothing of it reaches the agent any more, nothing in the page calls it back."""
+    with page_for(port) as site, Door(port, {site.origin: RIGHTS}) as door:
+        tab.goto(site.origin + BARE)
+        tab.evaluate(module(LEAVING[when]), port)
+        tab.wait_for_function("() => window.left")
+        heard = list(door.heard)
+        looks: list[str] = []
+        tab.on("request", lambda request: looks.append(request.url))
+        tab.on("websocket", lambda socket: looks.append(socket.url))
+
+        tab.evaluate("agent.retry(); window.dispatchEvent(new Event('online'))")
+        tab.wait_for_timeout(300)
+        tab.evaluate("agent.retry(); document.dispatchEvent(new Event('visibilitychange'))")
+        tab.wait_for_timeout(300)
+
+        assert [] == looks
+        assert heard == door.heard
+        assert 0 == door.conversations()
+        assert "connected" != tab.evaluate("agent.state")
+
+
 def test_the_modules_words_for_a_code_of_the_catalogue_are_the_catalogues(tab: Page, port: int) -> None:
     with page_for(port) as site:
         tab.goto(site.origin + BARE)
@@ -214,6 +322,20 @@ def test_a_content_security_policy_in_the_way_is_named(tab: Page, port: int) -> 
         assert "browser.csp" == tab.evaluate("agent.error.reason")
 
 
+def test_a_content_security_policy_that_lacks_wss_is_named_where_wss_is_wanted(tab: Page, port: int) -> None:
+    with page_for(port) as site:  # the demonstration's pages have a policy for plain addresses alone
+        tab.goto(site.origin + BARE)
+        tab.evaluate(
+            module("window.agent = sdk.connect({client: {name: 'test', version: '1'}, ports: [given], secure: true});"),
+            port,
+        )
+
+        wait_for_state(tab, "refused")
+
+        assert "browser.csp" == tab.evaluate("agent.error.reason")
+        assert "https://localhost:*" in tab.evaluate("agent.error.action")
+
+
 def test_a_forbidden_site_is_told_so_and_connects_as_soon_as_it_is_allowed(chromiums: Chromiums, port: int) -> None:
     """Local Network Access: a page of the internet may not reach this machine without the person's consent."""
     with page_for(port) as site, Door(port, {site.origin: RIGHTS}) as door:
@@ -230,6 +352,18 @@ def test_a_forbidden_site_is_told_so_and_connects_as_soon_as_it_is_allowed(chrom
 
     assert ["refused", "browser.denied", True] == before
     assert [] == heard_before
+
+
+def test_a_page_of_the_local_network_is_not_asked_for(chromiums: Chromiums, port: int) -> None:
+    """Measured, not promised: the specification wants the question there too."""
+    with page_for(port) as site, Door(port, {site.origin: RIGHTS}):
+        host = site.origin.removeprefix("http://")
+        with chromiums.launched(f"--ip-address-space-overrides={host}=local") as browser, opened(browser) as page:
+            page.goto(site.origin + BARE)
+            page.evaluate(connecting(port))
+            page.wait_for_function("() => agent.state !== 'searching'")
+
+            assert [["connected", None]] == page.evaluate("seen")
 
 
 def test_while_the_browser_asks_the_person_the_agent_is_not_said_to_be_absent(

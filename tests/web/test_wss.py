@@ -15,7 +15,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from agent.local_tls import Issued, LocalTls, issue, make_authority, read_authority, served_on
+from agent.local_tls import Issued, LocalTls, issue, make_authority, read_authorities, served_on
 from agent.local_trust import Store, distrust, instead, trust
 from agent.secrets import FileSecrets
 from agent.tls_key import load_key
@@ -39,6 +39,10 @@ HELLO = """(port) => new Promise((done) => {
     socket.onerror = () => done("refused");
 })"""
 DISCOVERY = "(port) => fetch(`https://localhost:${port}/.well-known/insi-agent`).then((found) => found.json())"
+MODULE = """([nobody, port]) => import("/sdk/insi-agent.js").then(({ connect }) => new Promise((done) => {
+    const agent = connect({client: {name: "essai", version: "1"}, ports: [nobody], secure: true, securePorts: [port]});
+    agent.on("state", (state) => done(agent.error?.reason ?? state));
+}))"""
 REACHES = "(url) => fetch(url, {mode: 'no-cors'}).then(() => true, () => false)"
 
 Ask = Callable[[str, object], object]  # a script of the page, its argument; what it gives
@@ -139,10 +143,12 @@ def test_a_page_says_hello_over_wss_once_the_authority_is_trusted_and_no_longer_
             found = ask(DISCOVERY, port)
             assert isinstance(found, dict)
             assert found["product"] == "insi-agent"
+            assert ask(MODULE, [free_port(), port]) == "connected"
 
         workstation.shell(workstation.agent("wss", "remove", "--simulated", "--for", store))
         with browsing(chromiums, workstation) as ask:
             assert ask(HELLO, port) == "refused"
+            assert ask(MODULE, [free_port(), port]) == "agent.absent"
 
 
 @BROWSERS
@@ -158,7 +164,7 @@ def test_a_certificate_of_the_same_authority_for_another_site_is_refused(
     content = authority.certificate.public_bytes(serialization.Encoding.PEM)
     file = tmp_path / "kept-ca.pem"
     file.write_bytes(content)
-    workstation.shell(trust(store, read_authority(content), file))
+    workstation.shell(trust(store, read_authorities(content)[0], file))
     own = issue(authority, datetime.now(UTC))
     other = issue(authority, datetime.now(UTC), [x509.DNSName(EHR)])
 

@@ -3,12 +3,15 @@
 // One plain ES module without dependency or build: copy this file. It obeys the agent's protocol,
 // API level 1. The page must be served over https (or from this machine), its origin must be allowed in
 // the agent, or by the person when asked, and its CSP must hold `connect-src http://127.0.0.1:* ws://127.0.0.1:*`.
+// Oldest browsers: Chrome and Edge 116, Firefox 124, Safari 17.4 (AbortSignal.any).
 
 export const VERSION = "1.1.0";
 export const DEFAULT_PORTS = [19847, 19848, 19849, 19850];
+export const SECURE_PORTS = [19857, 19858, 19859, 19860]; // for wss, where the agent has a certificate of its own
 
 const API_LEVELS = [1];
 const SUBPROTOCOL = "insi-agent.v1";
+const PERMISSIONS = ["loopback-network", "local-network-access"]; // one right, by its present name and its first
 const ANSWER_MS = 2_000; // an agent that runs answers on the loopback in milliseconds
 const PERSON_MS = 120_000; // a person reads the browser's question; one who said no is left in peace as long
 const ASKING_MS = 1_000; // no answer after this while the permission is "prompt": the browser is asking
@@ -34,7 +37,8 @@ export const LOCAL_REASONS = {
     "Attendre le retour de l'agent et refaire la même demande.", "Wait until the agent is back and repeat the same request."),
   "browser.pending": row("person", true,
     "Le navigateur demande si ce site peut joindre INSi Agent.", "The browser asks whether this site may reach INSi Agent.",
-    "Choisir « Autoriser » dans la question du navigateur, en haut de la page.", "Choose \"Allow\" in the browser's question, at the top of the page."),
+    "Choisir « Autoriser » dans la question du navigateur, en haut de la page. Si aucune question n'est affichée, redémarrer INSi Agent.",
+    "Choose \"Allow\" in the browser's question, at the top of the page. If no question is shown, restart INSi Agent."),
   "browser.denied": row("person", true,
     "Le navigateur interdit à ce site de joindre l'agent.", "The browser forbids this site to reach the agent.",
     "Ouvrir les autorisations du site (à gauche de l'adresse) et autoriser l'accès aux applications de cet appareil.",
@@ -42,9 +46,13 @@ export const LOCAL_REASONS = {
   "browser.frame": row("developer", false,
     "Cette page est dans un cadre qui n'a pas le droit de joindre l'agent.", "This page is in a frame that may not reach the agent.",
     "Ajouter allow=\"loopback-network; local-network-access\" à l'iframe.", "Add allow=\"loopback-network; local-network-access\" to the iframe."),
+  "browser.policy": row("developer", false,
+    "L'en-tête Permissions-Policy de cette page lui interdit de joindre l'agent.", "This page's Permissions-Policy header forbids it to reach the agent.",
+    "Retirer loopback-network=() et local-network-access=() de cet en-tête.", "Remove loopback-network=() and local-network-access=() from that header."),
   "browser.csp": row("developer", false,
     "La politique de sécurité de la page (CSP) interdit de joindre l'agent.", "The page's security policy (CSP) forbids reaching the agent.",
-    "Ajouter http://127.0.0.1:* et ws://127.0.0.1:* à connect-src.", "Add http://127.0.0.1:* and ws://127.0.0.1:* to connect-src."),
+    "Ajouter http://127.0.0.1:* et ws://127.0.0.1:* à connect-src (avec l'option secure : aussi https://localhost:* et wss://localhost:*).",
+    "Add http://127.0.0.1:* and ws://127.0.0.1:* to connect-src (with the option secure also https://localhost:* and wss://localhost:*)."),
   "browser.insecure": row("developer", false,
     "Cette page n'est pas servie en https : elle ne peut pas joindre l'agent.", "This page is not served over https: it cannot reach the agent.",
     "Servir la page en https.", "Serve the page over https."),
@@ -57,6 +65,9 @@ export const LOCAL_REASONS = {
   "operation.cancelled": row("person", true,
     "La demande a été annulée.", "The request was cancelled.",
     "Relancer la demande si besoin.", "Start again if needed."),
+  "page.challenge": row("developer", true,
+    "Le serveur de cette application n'a pas donné le défi que l'agent doit signer.", "This application's server did not give the challenge that the agent has to sign.",
+    "Réessayer. Si cela se répète, prévenir l'éditeur de l'application.", "Try again. If it happens again, tell the application's editor."),
   "request.invalid": row("developer", false,
     "L'agent ne comprend pas cette demande.", "The agent does not understand this request.",
     "Comparer la demande au protocole de l'agent.", "Compare the request with the agent's protocol."),
@@ -88,7 +99,7 @@ export class AgentError extends Error {
 
 /** The browser's permission to reach this machine: a live PermissionStatus, or null where there is none to ask. */
 export async function permission() {
-  for (const name of ["loopback-network", "local-network-access"]) {
+  for (const name of PERMISSIONS) {
     try {
       return await navigator.permissions.query({ name });
     } catch {
@@ -100,17 +111,18 @@ export async function permission() {
 
 let cspBlocked = false;
 globalThis.document?.addEventListener("securitypolicyviolation", (event) => {
-  cspBlocked ||= /^(http|ws):\/\/127\.0\.0\.1\b/.test(event.blockedURI);
+  cspBlocked ||= /^((http|ws):\/\/127\.0\.0\.1|wss:\/\/localhost|https:\/\/localhost:\d+\/\.well-known\/insi-agent)\b/.test(event.blockedURI);
 });
 
 /**
  * Ask every port at once. `{state: "found", port, product, version, api, instanceId}`, `{state: "refused", ports}`
  * or `{state: "absent"}`. A page sees no reason for a failed request, hence the second, opaque one: if that gets
  * through, someone is there who does not name itself to this site. Both leave together: the browser asks once.
+ * `secure`: the ports are those of https and wss.
  */
-export async function discover({ ports = DEFAULT_PORTS, timeoutMs = ANSWER_MS, signal } = {}) {
+export async function discover({ ports = DEFAULT_PORTS, secure = false, timeoutMs = ANSWER_MS, signal } = {}) {
   const get = (port, mode) =>
-    fetch(`http://127.0.0.1:${port}/.well-known/insi-agent`, {
+    fetch(`${secure ? "https://localhost" : "http://127.0.0.1"}:${port}/.well-known/insi-agent`, {
       mode, cache: "no-store", credentials: "omit", signal: AbortSignal.any([AbortSignal.timeout(timeoutMs), ...(signal ? [signal] : [])]),
     });
   const ask = async (port) => {
@@ -134,7 +146,8 @@ export async function discover({ ports = DEFAULT_PORTS, timeoutMs = ANSWER_MS, s
  * Find the agent and stay connected to it, for as long as the page lives.
  *
  * `client` is `{name, version}` of the application; `challenge` is base64url text, or a function that
- * fetches a fresh one from the application's server before each hello.
+ * fetches a fresh one from the application's server before each hello. `secure`: where nothing is found, look on
+ * SECURE_PORTS too, over https and wss; needs `insi-agent wss` and `https://localhost:* wss://localhost:*` in the CSP.
  */
 export function connect(options) {
   return new Agent(options);
@@ -155,12 +168,12 @@ class Agent extends EventTarget {
   #lastId = 0;
   #asked = false; // the browser has asked the person at least once
   #denied = false; // the person wants this site not to talk to the agent
-  #closed = false;
+  #left = new AbortController(); // by close()
   #wake = () => {};
 
-  constructor({ client, lang = "fr", challenge, ports = DEFAULT_PORTS }) {
+  constructor({ client, lang = "fr", challenge, ports = DEFAULT_PORTS, secure = false, securePorts = secure ? SECURE_PORTS : [] }) {
     super();
-    this.#options = { client, lang, challenge, ports };
+    this.#options = { client, lang, challenge, ports, securePorts };
     this.#run();
   }
 
@@ -188,29 +201,31 @@ class Agent extends EventTarget {
 
   /** Leave for good. */
   close() {
-    this.#closed = true;
+    this.#left.abort();
     this.#socket?.close(1000);
     this.#wake();
   }
 
   async #run() {
+    const left = this.#left.signal;
     const allowed = await permission();
     let stale = new AbortController();
     allowed?.addEventListener("change", () => {
       stale.abort(); // an attempt begun under the old answer may stay pending for ever
       this.#wake();
-    });
+    }, { signal: left });
     // The browser's question was closed without an answer: looking again would put it back on screen.
     const dismissed = () => allowed?.state === "prompt" && this.error?.reason === "browser.denied";
     const wake = () => dismissed() || this.#wake();
-    globalThis.addEventListener("online", wake);
-    globalThis.document?.addEventListener("visibilitychange", () => document.hidden || wake());
+    globalThis.addEventListener("online", wake, { signal: left });
+    globalThis.document?.addEventListener("visibilitychange", () => document.hidden || wake(), { signal: left });
     let pause = ASKING_MS;
-    while (!this.#closed) {
+    while (!left.aborted) {
       const until = Date.now() + PERSON_MS;
       stale = new AbortController();
       try {
-        await this.#enter(await this.#find(allowed, stale.signal));
+        const found = await this.#find(allowed, AbortSignal.any([stale.signal, left]));
+        await this.#enter(found, left);
         pause = ASKING_MS;
         await this.#ended();
       } catch (error) {
@@ -218,10 +233,11 @@ class Agent extends EventTarget {
         const unanswered = this.state === "waitingForBrowser" && allowed.state === "prompt" && Date.now() >= until;
         if (stale.signal.aborted || unanswered) continue;
         const matter = await this.#explain(error, allowed);
+        if (left.aborted) return;
         if (matter.reason === "agent.lost") this.#become("searching");
         else this.#become(matter.reason === "agent.absent" ? "absent" : "refused", matter);
       }
-      if (this.#closed) return;
+      if (left.aborted) return;
       await this.#sleep(dismissed() ? FOREVER_MS : this.#denied ? PERSON_MS : pause);
       pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
     }
@@ -231,23 +247,26 @@ class Agent extends EventTarget {
   async #find(allowed, signal) {
     if (globalThis.isSecureContext === false) throw this.#local("browser.insecure"); // no browser need ask for nothing
     const asking = setTimeout(() => {
-      if (allowed?.state !== "prompt") return;
+      if (signal.aborted || allowed?.state !== "prompt") return;
       this.#asked = true;
       this.#become("waitingForBrowser", this.#local("browser.pending"));
     }, ASKING_MS);
+    const { ports, securePorts } = this.#options;
     const timeoutMs = allowed?.state === "prompt" ? PERSON_MS : ANSWER_MS;
     try {
-      return await discover({ ports: this.#options.ports, timeoutMs, signal });
+      const found = await discover({ ports, timeoutMs, signal });
+      if (found.state !== "absent" || !securePorts.length || signal.aborted) return found;
+      return { ...await discover({ ports: securePorts, secure: true, timeoutMs, signal }), secure: true };
     } finally {
       clearTimeout(asking);
     }
   }
 
   /** Socket and hello; a site that is not allowed yet waits for the person. Throws an AgentError, or what the browser throws. */
-  async #enter({ state, api = API_LEVELS, port, ports = [port] }) {
+  async #enter({ state, api = API_LEVELS, port, ports = [port], secure }, left) {
     if (state === "absent") throw this.#local("agent.absent");
     if (!api.some((level) => API_LEVELS.includes(level))) throw this.#local("agent.version");
-    await this.#dial(ports);
+    await this.#dial(ports.map((one) => `${secure ? "wss://localhost" : "ws://127.0.0.1"}:${one}/`), left);
     let hello = await this.#greet();
     this.#denied = false;
     while (hello.originState === "pending") {
@@ -259,10 +278,11 @@ class Agent extends EventTarget {
     this.#become("connected");
   }
 
-  /** Open a socket on the first of these ports that takes this site. */
-  async #dial(ports) {
-    for (const port of ports) {
-      const socket = new WebSocket(`ws://127.0.0.1:${port}/`, SUBPROTOCOL);
+  /** Open a socket at the first of these addresses that takes this site. */
+  async #dial(addresses, left) {
+    for (const address of addresses) {
+      left.throwIfAborted();
+      const socket = new WebSocket(address, SUBPROTOCOL);
       this.#socket = socket;
       const open = await new Promise((resolve) => {
         setTimeout(resolve, ANSWER_MS, false);
@@ -282,8 +302,12 @@ class Agent extends EventTarget {
   async #greet() {
     const { client, lang, challenge } = this.#options;
     const hello = { apiLevels: API_LEVELS, client, lang };
-    if (challenge) hello.challenge = typeof challenge === "function" ? await challenge() : challenge;
-    return this.#request("agent.hello", hello);
+    try {
+      if (challenge) hello.challenge = typeof challenge === "function" ? await challenge() : challenge;
+    } catch (cause) {
+      throw Object.assign(this.#local("page.challenge"), { cause });
+    }
+    return this.#request("agent.hello", hello); // the link may have been lost meanwhile
   }
 
   #ended() {
@@ -300,16 +324,20 @@ class Agent extends EventTarget {
     if (cspBlocked && ["agent.absent", "agent.refused"].includes(known.reason)) return this.#local("browser.csp");
     const closed = this.state === "waitingForBrowser" && allowed.state === "prompt";
     if (known.reason !== "agent.absent" || !(allowed?.state === "denied" || closed)) return known;
-    return this.#local(this.#delegated() ? "browser.denied" : "browser.frame");
+    if (this.#mayAsk()) return this.#local("browser.denied");
+    return this.#local(globalThis.top === globalThis.self ? "browser.policy" : "browser.frame");
   }
 
-  /** Whether this page, if it is in a frame, was given the right to ask the person. */
-  #delegated() {
-    if (!globalThis.top || globalThis.top === globalThis.self || this.#asked) return true;
-    return document.featurePolicy?.allowsFeature("loopback-network") ?? false; // only Chromium tells
+  /** Whether this page has the right to have the person asked: a frame must be given it, a header may take it from any. */
+  #mayAsk() {
+    if (this.#asked || !globalThis.top) return true;
+    const policy = document.featurePolicy; // only Chromium has it: elsewhere frames are taken for frames without the right
+    const known = PERMISSIONS.find((name) => policy?.features().includes(name));
+    return known ? policy.allowsFeature(known) : globalThis.top === globalThis.self;
   }
 
   #request(method, params, onProgress, signal) {
+    if (this.#socket.readyState !== WebSocket.OPEN) return Promise.reject(this.#local("agent.lost")); // no close event will come
     const id = ++this.#lastId;
     const cancel = () => this.#request("operation.cancel", { id }).catch(() => {}); // the operation itself will say
     const answer = new Promise((resolve, reject) => this.#pending.set(id, { resolve, reject, onProgress }));

@@ -3,8 +3,8 @@
 Question: the frame of `agent.tray.bridge.ConsentQuestion`. Answers: {"answer": "chosen"} with "allow" or "block" as
 payload, "notNow", and those of `serve`.
 
-The simulated person does as the environment variable INSI_AGENT_SIMULATED_CONSENT says: "allow", "block", "wait" or "cancel"
-(not now; the default, and what any other word is taken for).
+The simulated person does as the environment variable INSI_AGENT_SIMULATED_CONSENT says: "allow", "block", "wait" or
+"cancel" (not now; the default, and what any other word is taken for).
 """
 
 import logging

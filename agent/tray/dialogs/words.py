@@ -308,7 +308,7 @@ _CONFIGURED_SITES = Words("Autorisés par la configuration de ce poste", "Allowe
 _REVOKE = Words("Retirer l'accès", "Take access back")
 _ASK_AGAIN = Words("Débloquer", "Unblock")
 _SITE_STATES = {
-    "policy": Words("autorisé par la stratégie du poste", "allowed by the workstation's policy"),
+    "policy": Words("autorisé par la règle de l'établissement", "allowed by the workstation's policy"),
     "configuration": Words("autorisé par la configuration", "allowed by the configuration"),
     "allowed": Words("autorisé depuis le {since:%d/%m/%Y}", "allowed since {since:%Y-%m-%d}"),
     "overruled": Words(
