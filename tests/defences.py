@@ -89,7 +89,8 @@ DEFENCES: dict[str, Defence] = {
             "protocol/test_handshake.py::test_a_handshake_byte_by_byte_is_cut_and_silence_is_not",
             "protocol/test_handshake.py::test_with_300_silent_ones_a_new_good_one_enters_and_the_oldest_are_gone",
             "protocol/test_handshake.py::test_70_silent_ones_of_another_program_cost_only_itself",
-            "protocol/test_handshake.py::test_while_500_silent_ones_come_each_new_good_one_enters",
+            "protocol/test_handshake.py::test_while_500_silent_ones_that_come_back_at_once_are_held_each_new_good_one_enters",
+            "protocol/test_handshake.py::test_no_flood_fills_the_door_above_its_ceiling",
             "protocol/test_silent.py::test_both_bounds_hold_the_newest_stays_and_a_program_loses_its_oldest_first",
         ),
     ),
@@ -99,6 +100,7 @@ DEFENCES: dict[str, Defence] = {
             "protocol/test_handshake.py::test_more_conversations_of_one_origin_than_the_setting_are_429",
             "protocol/test_handshake.py::test_more_conversations_than_the_setting_are_429_but_for_the_command_line",
             "protocol/test_handshake.py::test_four_sites_may_wait_for_the_person_and_a_fifth_is_429",
+            "protocol/test_handshake.py::test_one_site_holds_two_places_of_those_who_wait_and_others_find_room",
         ),
     ),
     "D13": Defence(
@@ -132,6 +134,7 @@ DEFENCES: dict[str, Defence] = {
             "protocol/test_handshake.py::test_another_users_program_is_403_everywhere_and_ours_enters",
             "protocol/test_handshake.py::test_another_users_program_enters_where_the_administrator_says_so",
             "protocol/test_handshake.py::test_a_peer_that_cannot_be_seen_is_403_and_said_once",
+            "protocol/test_handshake.py::test_another_account_gets_its_403_while_it_floods_us",
             "test_peers.py::test_another_users_program_is_refused_and_our_own_is_welcome",
         ),
         not_here=(
