@@ -4,6 +4,7 @@ import asyncio
 import socket
 import struct
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from tests.fuzz.handshakes import CANARY, CLOSED, OPEN, Attempt, Door, Then
@@ -38,9 +39,10 @@ async def knock(door: Door, attempt: Attempt, knocks: Knocks) -> None:
             writer.transport.abort()
             knocks.ended[CLOSED] += 1
             return
-        if attempt.then is Then.HALF_CLOSE:
-            writer.write_eof()
         half_closed = attempt.then is Then.HALF_CLOSE
+        if half_closed:
+            with suppress(OSError):  # it has broken off already
+                writer.write_eof()
         answer = await asyncio.wait_for(_answer(reader, None if half_closed else writer), ENDS_WITHIN_S)
         _judge(attempt, answer, knocks)
     except TimeoutError:
