@@ -26,15 +26,6 @@ CHECKOUT = str(Path(__file__).parent.parent)
 SITE = "https://dossier.example"
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of its own, for this process and those it starts."""
-    for name in [name for name in os.environ if name.startswith("XDG_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    return tmp_path
-
-
 def program(home: Path, *arguments: str, **environment: str) -> Program:
     return Program([*AGENT, *arguments], home, PYTHONPATH=CHECKOUT, **environment)
 

@@ -379,15 +379,6 @@ def test_the_lines_for_linux_do_it_in_any_folder_twice_without_harm_and_undo_it(
         assert not listed(database)
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of its own."""
-    for name in [name for name in os.environ if name.startswith("XDG_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    return tmp_path
-
-
 def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert main(["wss", *arguments, "--simulated"]) == 0
     return capsys.readouterr().out

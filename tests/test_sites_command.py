@@ -1,7 +1,6 @@
 """`insi-agent sites`: on the file where no agent runs, with the agent's lock; through the agent see the journey."""
 
 import json
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,11 +17,8 @@ NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
+def places(home: Path) -> Places:
     """Of a user who allowed one site and blocked another, in the simulator."""
-    for name in [name for name in os.environ if name.startswith("XDG_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
     made = Places.simulated().create()
     decisions = Decisions().answered(ALLOWED, Consent.ALLOW, NOON).answered(BLOCKED, Consent.BLOCK, NOON)
     keep_decisions(made.data, decisions)

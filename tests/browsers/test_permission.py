@@ -5,6 +5,7 @@ that answers it. Real Chromium and Firefox ESR, the agent's real door, the produ
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -68,14 +69,21 @@ def held(port: int) -> set[str]:
     return {far for _, near, far, state, *_ in rows if near.endswith(f":{port:04X}") and state == "01"}
 
 
+@contextmanager
+def visited(tab: Tab, port: int, origin: str) -> Iterator[Door]:
+    """A page of this site looks for the agent, whose door knows the site."""
+    with Door(port, {origin: RIGHTS}) as door:
+        tab.goto(f"{origin}/bare.html")
+        tab.connect(port)
+        yield door
+
+
 # ---------------------------------------------------------------- the question
 
 
 def test_a_person_who_thinks_for_long_and_allows_ends_connected(tab: Tab, sites: Websites, port: int) -> None:
     origin = sites.origin("allow.example")
-    with Door(port, {origin: RIGHTS}) as door:
-        tab.goto(f"{origin}/bare.html")
-        tab.connect(port)
+    with visited(tab, port, origin) as door:
         tab.wait_for_state("waitingForBrowser")
         assert tab.is_asked()
         silent = held(port)
@@ -95,9 +103,7 @@ def test_a_person_who_thinks_for_long_and_allows_ends_connected(tab: Tab, sites:
 @ONLY_CHROMIUM
 def test_what_the_agent_sees_while_chromium_asks_is_a_silent_connection(tab: Tab, sites: Websites, port: int) -> None:
     origin = sites.origin("closed.example")
-    with Door(port, {origin: RIGHTS}) as door:
-        tab.goto(f"{origin}/bare.html")
-        tab.connect(port)
+    with visited(tab, port, origin) as door:
         tab.wait_for_state("waitingForBrowser")
 
         assert held(port) != set() and [] == door.heard
@@ -128,9 +134,7 @@ def test_a_question_that_outlives_the_modules_patience_is_answered_later_by_one_
 @ONLY_CHROMIUM
 def test_one_click_lets_two_tabs_of_a_site_in(tab: Tab, sites: Websites, port: int) -> None:
     origin = sites.origin("tabs.example")
-    with Door(port, {origin: RIGHTS}) as door:
-        tab.goto(f"{origin}/bare.html")
-        tab.connect(port)
+    with visited(tab, port, origin) as door:
         tab.wait_for_state("waitingForBrowser")
         with tab.another() as second:
             second.goto(f"{origin}/bare.html")
@@ -149,9 +153,7 @@ def test_one_click_lets_two_tabs_of_a_site_in(tab: Tab, sites: Websites, port: i
 def test_in_firefox_each_tab_of_a_site_is_answered_for_itself(tab: Tab, sites: Websites, port: int) -> None:
     """As long as the person does not tick the box that makes Firefox remember."""
     origin = sites.origin("tabs.example")
-    with Door(port, {origin: RIGHTS}) as door:
-        tab.goto(f"{origin}/bare.html")
-        tab.connect(port)
+    with visited(tab, port, origin) as door:
         tab.wait_for_state("waitingForBrowser")
         with tab.another() as second:
             second.goto(f"{origin}/bare.html")
@@ -167,9 +169,7 @@ def test_in_firefox_each_tab_of_a_site_is_answered_for_itself(tab: Tab, sites: W
 
 def test_a_person_who_blocks_is_told_where_to_change_that(tab: Tab, sites: Websites, port: int) -> None:
     origin = sites.origin("block.example")
-    with Door(port, {origin: RIGHTS}) as door:
-        tab.goto(f"{origin}/bare.html")
-        tab.connect(port)
+    with visited(tab, port, origin) as door:
         tab.click("block")
 
         assert "browser.denied" == tab.refused()
@@ -184,9 +184,7 @@ def test_a_person_who_blocks_is_told_where_to_change_that(tab: Tab, sites: Websi
 def test_a_question_closed_without_an_answer_comes_back_only_when_wanted(tab: Tab, sites: Websites, port: int) -> None:
     """Chromium forbids the site for a week after three of those."""
     origin = sites.origin("closed.example")
-    with Door(port, {origin: RIGHTS}) as door:
-        tab.goto(f"{origin}/bare.html")
-        tab.connect(port)
+    with visited(tab, port, origin) as door:
         tab.wait_for_state("waitingForBrowser")
         assert tab.is_asked()
 
@@ -282,10 +280,7 @@ def test_a_header_that_takes_the_right_from_the_page_is_named(tab: Tab, sites: W
 
 def test_a_page_without_https_is_told_so_and_nobody_is_asked(tab: Tab, sites: Websites, port: int) -> None:
     origin = f"http://http.example:{sites.plain_port}"
-    with Door(port, {origin: RIGHTS}) as door:
-        tab.goto(f"{origin}/bare.html")
-        tab.connect(port)
-
+    with visited(tab, port, origin) as door:
         assert "browser.insecure" == tab.refused()
         assert not tab.is_asked()
         assert [] == door.heard

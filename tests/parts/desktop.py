@@ -97,6 +97,12 @@ class Desktop:
         until(lambda: self._run("xdotool", "getactivewindow").strip() == window, f"{title!r} has the keyboard")
         return window
 
+    def bottom_of(self, window: str) -> int:
+        """Where the window ends, in pixels from the top of the screen."""
+        told = self._run("xdotool", "getwindowgeometry", "--shell", window)
+        place = dict(line.split("=") for line in told.splitlines())
+        return int(place["Y"]) + int(place["HEIGHT"])
+
     def above_all(self, window: str) -> bool:
         """Whether the window manager keeps this window above the others."""
         return "_NET_WM_STATE_ABOVE" in self._run("xprop", "-id", window, "_NET_WM_STATE")

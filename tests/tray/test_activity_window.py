@@ -1,8 +1,6 @@
 """The real activity window, on a real screen, under the hands of xdotool."""
 
 import asyncio
-import os
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -83,25 +81,12 @@ def test_sixteen_activities_fit_on_a_small_screen_and_the_last_can_be_chosen(des
     bottoms: list[int] = []
 
     def hands() -> None:
-        bottoms.append(bottom_of(desktop, desktop.focused(TITLE)))
+        bottoms.append(desktop.bottom_of(desktop.focused(TITLE)))
         desktop.key(*["Down"] * 15, "space")
         return_until_gone(desktop, TITLE)
 
     assert "16" == chosen(desktop, hands, activities=many, unknown="17")
     assert bottoms[0] <= 768
-
-
-def bottom_of(desktop: Desktop, window: str) -> int:
-    """Where the window ends, in pixels from the top of the screen."""
-    told = subprocess.run(
-        ["xdotool", "getwindowgeometry", "--shell", window],
-        env={**os.environ, **desktop.environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    place = dict(line.split("=") for line in told.splitlines())
-    return int(place["Y"]) + int(place["HEIGHT"])
 
 
 def test_a_question_nobody_answers_expires(desktop: Desktop):

@@ -190,24 +190,12 @@ def test_any_site_name_opens_an_ordinary_window_that_fits(desktop: Desktop, orig
     bottoms: list[int] = []
 
     def hands() -> None:
-        bottoms.append(bottom_of(desktop))
+        bottoms.append(desktop.bottom_of(desktop.window(TITLE)))
         wait_until_armed()
         desktop.key("Escape")
 
     assert Consent.NOT_NOW == answered(desktop, hands, origin=origin)
     assert bottoms[0] <= 768
-
-
-def bottom_of(desktop: Desktop) -> int:
-    told = subprocess.run(
-        ["xdotool", "getwindowgeometry", "--shell", desktop.window(TITLE)],
-        env={**os.environ, **desktop.environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    place = dict(line.split("=") for line in told.splitlines())
-    return int(place["Y"]) + int(place["HEIGHT"])
 
 
 def test_a_question_nobody_answers_expires(desktop: Desktop):

@@ -1,8 +1,6 @@
 """The real window of sites, on a real screen, under the hands of xdotool."""
 
 import asyncio
-import os
-import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -63,25 +61,12 @@ def test_thirty_sites_fit_on_a_small_screen_and_the_last_can_be_chosen(desktop: 
     bottoms: list[int] = []
 
     def hands() -> None:
-        bottoms.append(bottom_of(desktop, desktop.focused(TITLE)))
+        bottoms.append(desktop.bottom_of(desktop.focused(TITLE)))
         desktop.key(*["Down"] * 29, "space")
         return_until_gone(desktop, TITLE)
 
     assert long == chosen(desktop, hands, *[OURS] * 3, *many, last)
     assert bottoms[0] <= 768
-
-
-def bottom_of(desktop: Desktop, window: str) -> int:
-    """Where the window ends, in pixels from the top of the screen."""
-    told = subprocess.run(
-        ["xdotool", "getwindowgeometry", "--shell", window],
-        env={**os.environ, **desktop.environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    place = dict(line.split("=") for line in told.splitlines())
-    return int(place["Y"]) + int(place["HEIGHT"])
 
 
 def test_a_window_left_on_screen_closes_by_itself_and_undoes_nothing(desktop: Desktop):
