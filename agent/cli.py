@@ -6,6 +6,7 @@ import getpass
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -169,7 +170,8 @@ def _demo(parsed: argparse.Namespace) -> int:
         def open_page() -> None:
             import webbrowser
 
-            webbrowser.open(address["page"])
+            # $BROWSER may name a program that returns only when it is closed: nobody else waits for that
+            threading.Thread(target=webbrowser.open, args=(address["page"],), name="browser", daemon=True).start()
 
         def ready() -> None:
             print(json.dumps(address) if parsed.json else f"Page de démonstration : {address['page']}", flush=True)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -320,6 +321,23 @@ def test_a_second_simulator_is_refused_in_a_sentence_before_it_says_an_address_a
         site = Site(port_of(address), origin=address["origin"])
         assert site.call("vitale.read")["holders"]
         site.close()
+
+
+def test_a_browser_that_stays_in_the_foreground_does_not_keep_the_demonstration(home: Path) -> None:
+    """As `BROWSER="chromium %s"`: it returns when the person closes it."""
+    opened = home / "opened"
+    browser = home / "browser"
+    browser.write_text(f"#!/bin/sh\necho $$ > {opened}.new && mv {opened}.new {opened}\nexec sleep 600\n")
+    browser.chmod(0o700)
+    environment = {**os.environ, "DISPLAY": ":no-such-display", "BROWSER": f"{browser} %s"}
+    demo = subprocess.Popen([*AGENT, "demo"], cwd=CHECKOUT, env=environment, stdout=subprocess.DEVNULL)
+    try:
+        until(opened.exists, "the browser was opened", seconds=60)
+        demo.terminate()
+        assert demo.wait(40) == 0
+    finally:
+        demo.kill()
+        os.kill(int(opened.read_text()), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
