@@ -362,7 +362,8 @@ def test_the_agent_reads_by_the_library_when_the_settings_say_so_and_ends_it_whe
         options = type("Options", (), {"answers_itself": False, "simulate": False})
         places = type("Places", (), {"data": tmp_path, "state": tmp_path, "journal": tmp_path})
         on_stop = staticmethod(stops.append)
-        session_changed = staticmethod(lambda: None)
+        session_changed = show_state = staticmethod(lambda: None)
+        person = None
 
     desk = real_desk(Agent())  # type: ignore[arg-type]  # all that it reads of one
     vitale = desk.vitale
