@@ -55,7 +55,9 @@ def load_identity(secrets: Secrets, folder: Path) -> Identity:
         raise AgentError(Code.IDENTITY_DAMAGED, str(error)) from None
     _note(folder, _IDENTITY, [*(former.public_jwk["kid"] for former in identity.former), identity.thumbprint])
     if was_cut_short:
-        secrets.set(_IDENTITY, _kept(seed, len(statements)))
+        with _turn(folder):
+            if secrets.get(_IDENTITY) == kept:  # else another program did it, and perhaps went on
+                secrets.set(_IDENTITY, _kept(seed, len(statements)))
     return identity
 
 
@@ -68,9 +70,9 @@ def rotate_identity(secrets: Secrets, folder: Path, *, instance_id: str, at: dat
     """
     present, new = load_identity(secrets, folder), Identity.create()
     statements = [former.statement for former in present.former]
-    secrets.set(_IDENTITY, _kept(present.private_bytes(), len(statements), new.private_bytes()))
+    with _turn(folder):
+        secrets.set(_IDENTITY, _kept(present.private_bytes(), len(statements), new.private_bytes()))
     statements.append(present.rotation(new, instance_id=instance_id, at=at))
-    private_folder(folder)
     write_private(folder / _ROTATIONS, "".join(f"{statement}\n" for statement in statements).encode())
     return load_identity(secrets, folder)
 
@@ -112,8 +114,7 @@ def _kept_or_made(secrets: Secrets, folder: Path, name: str, make: Callable[[], 
     """
     kept = secrets.get(name)
     if kept is None:
-        private_folder(folder)
-        with one_at_a_time(folder / "secrets.lock"):
+        with _turn(folder):
             if secrets.get(name) is None:
                 if used or _noted(folder, name).exists():
                     raise AgentError(Code.IDENTITY_DAMAGED, f"the kept {name} is gone")
@@ -127,16 +128,24 @@ def _kept_or_made(secrets: Secrets, folder: Path, name: str, make: Callable[[], 
 def _note(folder: Path, name: str, public: Sequence[str]) -> None:
     """Note what is public of a key, its oldest; raises identity.damaged where the one noted is none of these."""
     file = _noted(folder, name)
+    if not file.exists():
+        with _turn(folder):
+            if not file.exists():
+                write_private(file, f"{public[0]}\n".encode())
     try:
         noted = file.read_text(encoding="ascii").strip()
-    except FileNotFoundError:
-        private_folder(folder)
-        write_private(file, f"{public[0]}\n".encode())
-        return
     except (OSError, ValueError) as error:
         raise AgentError(Code.IDENTITY_DAMAGED, f"{file.name}: {type(error).__name__}") from None
     if noted not in public:
         raise AgentError(Code.IDENTITY_DAMAGED, f"the kept {name} is another one")
+
+
+@contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    """What several programs may come to write at once, when they start, is written by one at a time."""
+    private_folder(folder)
+    with one_at_a_time(folder / "secrets.lock"):
+        yield
 
 
 def _noted(folder: Path, name: str) -> Path:

@@ -9,8 +9,10 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from keyring.backends.Windows import Persistence, WinVaultKeyring
@@ -484,6 +486,41 @@ def test_many_programs_that_start_at_once_have_one_identity(tmp_path):
         assert 0 == one.wait()
 
     assert {loaded(tmp_path).thumbprint} == set(said)
+
+
+def loaded_by_many(folder: Path) -> set[str]:
+    """The thumbprints that eight programs find at the same moment."""
+    at_once = Barrier(8)
+
+    def load() -> str:
+        at_once.wait()
+        return loaded(folder).thumbprint
+
+    with ThreadPoolExecutor(8) as programs:
+        return {program.result() for program in [programs.submit(load) for _ in range(8)]}
+
+
+def test_many_that_find_a_key_of_which_nothing_is_noted_yet_note_it_all_the_same(tmp_path):
+    """As after a kill between the key and its note: whoever comes first writes it, the others find it."""
+    for visit in range(20):
+        folder = tmp_path / str(visit)
+        kept = loaded(folder)
+        (folder / "identity.public").unlink()
+
+        assert {kept.thumbprint} == loaded_by_many(folder)
+        assert f"{kept.thumbprint}\n" == (folder / "identity.public").read_text()
+
+
+def test_many_that_find_a_rotation_cut_short_bring_it_to_its_end_all_the_same(tmp_path):
+    for visit in range(20):
+        folder = tmp_path / str(visit)
+        before, after = loaded(folder).private_bytes(), rotated(folder, times=1)
+        secrets = FileSecrets(folder)
+        whole = secrets.get("identity")
+        secrets.set("identity", before + bytes(4) + after.private_bytes())  # as the rotation was kept before its end
+
+        assert {after.thumbprint} == loaded_by_many(folder)
+        assert whole == secrets.get("identity")
 
 
 class KeepsNothing(FileSecrets):
