@@ -238,10 +238,10 @@ class Agent:
     async def _secured(self) -> datetime | Code:
         """Until when wss is open, or why it is not. ws does not wait for it: a keyring may ask the person."""
         from agent.local_tls import LocalTls
-        from agent.secrets import FileSecrets, KeyringSecrets
+        from agent.secrets import secrets_of
 
         folder = self.places.data
-        tls = LocalTls(folder, FileSecrets(folder) if self.options.simulate else KeyringSecrets())
+        tls = LocalTls(folder, secrets_of(folder, simulated=self.options.simulate))
         try:
             pair, context = await self.desk.lanes.secrets.run(
                 partial(tls.load, self.desk.now()), timeout_s=SECRETS_TIMEOUT_S
@@ -310,9 +310,10 @@ class Agent:
 
     def _end_session_without_rights(self) -> None:
         """Whoever is let in again is asked for the code again."""
-        session, doorkeeper = self.desk.session, self._doorkeeper()
+        session = self.desk.session
         if session is None:
             return
+        doorkeeper = self._doorkeeper()
         rights = frozenset(Right) if session.owner == NATIVE else doorkeeper.rights_of(session.owner) or frozenset()
         if doorkeeper.disabled or not session.rights <= rights:
             log.info("the card session of %s ends with its rights", session.owner)

@@ -152,10 +152,8 @@ def _union(key: str, readable: Sequence[PolicySource]) -> _Set:
 
 
 def _blink(found: Mapping[str, _Set], origin: str) -> Coverage:
-    if _OPT_OUT in found and found[_OPT_OUT].value in (
-        True,
-        1,
-    ):  # 1: in the registry; beats even a blocked site (measured)
+    # beats even a blocked site (measured); 1 in the registry
+    if _OPT_OUT in found and found[_OPT_OUT].value in (True, 1):
         return _decided(found, origin, State.UNGUARDED, _OPT_OUT)
     matching = [
         (precise, key)

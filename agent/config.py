@@ -407,20 +407,22 @@ def _registry(hive: str) -> dict[str, Any]:
 
 def read_registry(hive: str, path: str) -> Any:
     """A key: subkeys are tables, numbered values lists; {} where there is none. Untested on real Windows."""
+    if sys.platform != "win32":
+        return {}
     import winreg
 
     try:
-        key = winreg.OpenKey(getattr(winreg, hive), path)  # type: ignore[attr-defined]
+        key = winreg.OpenKey(getattr(winreg, hive), path)
     except FileNotFoundError:
         return {}
     with key:
-        subkeys, values, _ = winreg.QueryInfoKey(key)  # type: ignore[attr-defined]
+        subkeys, values, _ = winreg.QueryInfoKey(key)
         table: dict[str, Any] = {}
         for index in range(values):
-            name, value, _kind = winreg.EnumValue(key, index)  # type: ignore[attr-defined]
+            name, value, _kind = winreg.EnumValue(key, index)
             table[name] = value
         for index in range(subkeys):
-            name = winreg.EnumKey(key, index)  # type: ignore[attr-defined]
+            name = winreg.EnumKey(key, index)
             table[name] = read_registry(hive, f"{path}\\{name}")
     if table and all(name.isdigit() for name in table):
         return [table[name] for name in sorted(table, key=int)]

@@ -26,12 +26,12 @@ def add_words(identity: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Raises keyring.absent, identity.damaged, agent.running, journal.unavailable, config.invalid."""
-    from agent.secrets import FileSecrets, KeyringSecrets, load_identity, renew_lost
+    from agent.secrets import load_identity, renew_lost, secrets_of
 
     if (parsed.action == "renew") != parsed.lost:
         raise AgentError(Code.CONFIG_INVALID, "a key is renewed when it is lost, and only then", setting="--lost")
     places = (Places.simulated() if parsed.simulated else Places.real()).create()
-    secrets = FileSecrets(places.data) if parsed.simulated else KeyringSecrets()
+    secrets = secrets_of(places.data, simulated=parsed.simulated)
     if parsed.action == "show":
         identity = load_identity(secrets, places.data)
     else:

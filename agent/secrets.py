@@ -102,6 +102,21 @@ def renew_lost(secrets: Secrets, folder: Path, *, at: datetime) -> Identity:
     return load_identity(secrets, folder)
 
 
+def load_journal_keys(secrets: Secrets, folder: Path) -> Keys:
+    """The keys of the journal's personal parts, one made at the first use.
+
+    Kept one after the other, the newest first: who renews the key puts one before the others. Raises keyring.absent,
+    config.invalid, identity.damaged: never replaced in silence, because it opens what the journal holds.
+    """
+    kept = _kept_or_made(secrets, folder, _JOURNAL_KEY, lambda: token_bytes(KEY_BYTES))
+    try:
+        keys = Keys(kept[at : at + KEY_BYTES] for at in range(0, len(kept), KEY_BYTES))
+    except ValueError:
+        raise AgentError(Code.IDENTITY_DAMAGED, "the kept journal key is unreadable") from None
+    _note(folder, _JOURNAL_KEY, keys.ids[::-1])
+    return keys
+
+
 def identity_was_used(folder: Path) -> bool:
     """Whether this installation had an identity before, wherever it is now."""
     return _noted(folder, _IDENTITY).exists()
@@ -180,21 +195,6 @@ def _key_after(rotations: int, kept: bytes) -> tuple[bytes, bool]:
     return seed, False
 
 
-def load_journal_keys(secrets: Secrets, folder: Path) -> Keys:
-    """The keys of the journal's personal parts, one made at the first use.
-
-    Kept one after the other, the newest first: who renews the key puts one before the others. Raises keyring.absent,
-    config.invalid, identity.damaged: never replaced in silence, because it opens what the journal holds.
-    """
-    kept = _kept_or_made(secrets, folder, _JOURNAL_KEY, lambda: token_bytes(KEY_BYTES))
-    try:
-        keys = Keys(kept[at : at + KEY_BYTES] for at in range(0, len(kept), KEY_BYTES))
-    except ValueError:
-        raise AgentError(Code.IDENTITY_DAMAGED, "the kept journal key is unreadable") from None
-    _note(folder, _JOURNAL_KEY, keys.ids[::-1])
-    return keys
-
-
 class KeyringSecrets:
     """The keyring of the user's session, reached through `keyring`."""
 
@@ -216,6 +216,11 @@ class KeyringSecrets:
         with _door():
             if _backend().get_password(_SERVICE, name) is not None:
                 _backend().delete_password(_SERVICE, name)
+
+
+def secrets_of(folder: Path, *, simulated: bool) -> "KeyringSecrets | FileSecrets":
+    """The user's keyring; the simulator's private files, in its own data folder."""
+    return FileSecrets(folder) if simulated else KeyringSecrets()
 
 
 class FileSecrets:

@@ -52,11 +52,11 @@ def fingerprint(authority: "Authority") -> str:
 def _run(parsed: argparse.Namespace) -> int:
     from agent.app import Options, load_settings
     from agent.local_tls import LocalTls
-    from agent.secrets import FileSecrets, KeyringSecrets
+    from agent.secrets import secrets_of
 
     settings = load_settings(Options(simulate=parsed.simulated, config_file=parsed.config)).settings
     folder = (Places.simulated() if parsed.simulated else Places.real()).data
-    tls = LocalTls(folder, FileSecrets(folder) if parsed.simulated else KeyringSecrets())
+    tls = LocalTls(folder, secrets_of(folder, simulated=parsed.simulated))
     act: Callable[[LocalTls, Wss, Store | None], None] = parsed.act
     act(tls, settings.wss, None if act is _show else parsed.store)
     return 0

@@ -22,7 +22,7 @@ from agent.config import Settings
 from agent.doctor import _browsers, _probe, examine
 from agent.errors import CATALOGUE, Code
 from tests.parts.chromium import Chromiums
-from tests.parts.firefox import firefox
+from tests.parts.firefox import PROTECTED, firefox, gated
 from tests.parts.policies import seen_by_browsers
 from tests.parts.websites import Websites
 from tests.web.doors import RIGHTS, Door, free_port
@@ -421,11 +421,8 @@ def test_firefox_lets_the_exported_site_in_without_a_question_and_no_other(
     sites.trust_in(profile)
     port = free_port()
     gate = {
-        "network__dns__localDomains": "couvert.insi-politique.test,autre.insi-politique.test",
-        "network__lna__enabled": True,
-        "network__lna__blocking": True,
-        "network__lna__websocket__enabled": True,
-        "network__lna__address_space__public__override": f"127.0.0.1:{sites.port}",
+        **gated(["couvert.insi-politique.test", "autre.insi-politique.test"], sites.port),
+        **PROTECTED,
         "network__websocket__timeout__open": 5,  # how long an unanswered question may hold a connection; else 20 s
     }
     with Door(port, {covered: RIGHTS, other: RIGHTS}), firefox(profile, **gate) as browser:
@@ -450,12 +447,7 @@ def test_firefox_without_its_question_lets_every_site_in_where_the_protection_is
     profile = tmp_path / "profile"
     sites.trust_in(profile)
     port = free_port()
-    gate = {
-        "network__dns__localDomains": "autre.insi-politique.test",
-        "network__lna__websocket__enabled": True,
-        "network__lna__address_space__public__override": f"127.0.0.1:{sites.port}",
-        "network__websocket__timeout__open": 5,
-    }
+    gate = {**gated(["autre.insi-politique.test"], sites.port), "network__websocket__timeout__open": 5}
     with Door(port, {other: RIGHTS}), firefox(profile, **gate) as browser:
         browser.goto(f"{other}/bare.html")
         connected = browser.evaluate(CONNECT % port)

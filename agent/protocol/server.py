@@ -168,7 +168,7 @@ class _Connection(ServerConnection):
     ) -> None:
         super().__init__(protocol, server, **options)
         # what the library would say itself quotes the request, and lacks our headers
-        protocol.reject = _rejected  # type: ignore[method-assign]
+        protocol.reject = _rejected  # type: ignore[method-assign]  # the library has no other way
         self.caller: Caller | None = None  # once it was let in
         self.at = at
         self.wire: asyncio.Transport  # of the TCP connection
@@ -335,7 +335,7 @@ class Server:
                     await serve(
                         self._converse,
                         sock=listener,
-                        create_connection=partial(_Connection, house=self, at=at),  # type: ignore[arg-type]  # a wrapper may be
+                        create_connection=partial(_Connection, house=self, at=at),  # type: ignore[arg-type]  # called, never subclassed
                         process_request=self._process_request,
                         subprotocols=[Subprotocol(SUBPROTOCOL)],
                         compression=None,
@@ -619,7 +619,7 @@ def _request(http: HttpRequest) -> Request:
     )
 
 
-def _rejected(status: StatusLike, text: str) -> Response:  # noqa: ARG001  (the library's words)
+def _rejected(status: StatusLike, text: str) -> Response:  # noqa: ARG001  (the library's own text, which quotes the request)
     return _status(HTTPStatus(status))
 
 

@@ -13,7 +13,7 @@ from playwright.sync_api import Page
 
 from tests.parts.chromium import Chromiums, opened
 from tests.parts.desktop import Desktop, until
-from tests.parts.firefox import firefox
+from tests.parts.firefox import PROTECTED, firefox, gated
 from tests.parts.prompts import CHROMIUM, FIREFOX, Prompt
 from tests.parts.websites import Websites
 
@@ -117,17 +117,14 @@ def chromium_tab(chromiums: Chromiums, sites: Websites, folder: Path, *, public:
 def firefox_tab(sites: Websites, folder: Path, names: Sequence[str], *, public: bool = True) -> Iterator[Tab]:
     """A Firefox on a screen of its own, as it is from version 154 on: it asks before a WebSocket too."""
     sites.trust_in(folder / "profile")
-    spaces = ",".join(f"127.0.0.1:{port}" for port in (sites.port, sites.plain_port)) if public else ""
+    ports = (sites.port, sites.plain_port) if public else ()
     with (
         Desktop() as desktop,
         firefox(
             folder / "profile",
             screen=desktop.environment,
-            network__dns__localDomains=",".join(names),
-            network__lna__enabled=True,
-            network__lna__blocking=True,
-            network__lna__websocket__enabled=True,
-            network__lna__address_space__public__override=spaces,
+            **gated(names, *ports),
+            **PROTECTED,
             security__notification_enable_delay=0,  # else its buttons do nothing for a moment, against clickjacking
         ) as driver,
     ):

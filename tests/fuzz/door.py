@@ -11,10 +11,8 @@ import json
 import os
 import re
 import secrets
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Iterator, Sequence
@@ -35,6 +33,7 @@ from tests.fuzz.talk import Talk, Tally
 from tests.fuzz.wire import GoneError, Refused, Wire, text_frame
 from tests.parts.knocker import NOBODY
 from tests.parts.program import Program, port_of
+from tests.parts.proof import Claims, prove
 
 ROOT = Path(__file__).parents[2]
 FEW = "https://dossier.example"  # may read cartes Vitale and nothing else
@@ -103,19 +102,12 @@ class Figures:
 
 
 @dataclass
-class Report:
+class Report(Claims):
     """Counts, and what went wrong."""
 
     seed: int
     tally: Tally = field(default_factory=Tally)
     knocks: Knocks = field(default_factory=Knocks)
-    facts: dict[str, str] = field(default_factory=dict)
-    failures: list[str] = field(default_factory=list)
-
-    def require(self, name: str, holds: bool, fact: object) -> None:
-        self.facts[name] = f"{'ok  ' if holds else 'FAIL'} {fact}"
-        if not holds:
-            self.failures.append(f"{name}: {fact}")
 
     def lines(self) -> Iterator[str]:
         counts: dict[str, Counter[Any]] = {
@@ -126,8 +118,7 @@ class Report:
         }
         for what, counter in counts.items():
             yield from (f"  {what:<16} {name!s:<28} {count:>8}" for name, count in counter.most_common())
-        yield from (f"  {name:<45} {fact}" for name, fact in self.facts.items())
-        yield "FAILED" if self.failures else "passed"
+        yield from self.verdict(45)
 
 
 class Fire:
@@ -340,15 +331,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     options = parser().parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
-    print(f"seed {options.seed}, in {folder}", flush=True)
-    report = besiege(folder, options)
-    print("\n".join(report.lines()))
-    if report.failures:
-        print(f"kept: {folder}")
-        return 1
-    shutil.rmtree(folder)
-    return 0
+    return prove("fuzz", options.seed, lambda folder: besiege(folder, options))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
@@ -85,6 +85,21 @@ class Firefox:
             yield second
         finally:
             self.command("browsingContext.close", context=second.tab)
+
+
+def gated(names: Sequence[str], *ports: int) -> dict[str, Any]:
+    """Preferences: these names are of this machine, pages of these ports are of the internet, and WebSocket is gated.
+
+    As from version 154 on, once the protection itself is on: `PROTECTED`, or a policy.
+    """
+    return {
+        "network__dns__localDomains": ",".join(names),
+        "network__lna__websocket__enabled": True,
+        "network__lna__address_space__public__override": ",".join(f"127.0.0.1:{port}" for port in ports),
+    }
+
+
+PROTECTED = {"network__lna__enabled": True, "network__lna__blocking": True}
 
 
 @contextmanager

@@ -9,10 +9,8 @@ import argparse
 import os
 import re
 import secrets
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from base64 import urlsafe_b64decode
 from collections import Counter
@@ -33,6 +31,7 @@ from agent.workflows.cpx import REMOVAL_SEEN_S
 from agent.workflows.desk import CARD_QUEUE_S
 from agent.workflows.retrieve import JOURNAL_TIMEOUT_S, NETWORK_MARGIN_S
 from tests.parts.desk import CALL_TIMEOUT_S, CPS, SITES, Desk
+from tests.parts.proof import Claims, prove
 from tests.soak.page import Page, Tally
 from tests.soak.storm import Event, Kind, storm
 
@@ -86,7 +85,7 @@ class Figures:
 
 
 @dataclass
-class Report:
+class Report(Claims):
     """Counts, and what went wrong."""
 
     seed: int
@@ -94,13 +93,6 @@ class Report:
     done: Counter[Kind] = field(default_factory=Counter)
     in_vain: Counter[Kind] = field(default_factory=Counter)  # the other program found no card, or it was in use
     memory: dict[str, list[float]] = field(default_factory=lambda: {"agent": [], "worker": []})  # MB
-    facts: dict[str, str] = field(default_factory=dict)
-    failures: list[str] = field(default_factory=list)
-
-    def require(self, name: str, holds: bool, fact: object) -> None:
-        self.facts[name] = f"{'ok  ' if holds else 'FAIL'} {fact}"
-        if not holds:
-            self.failures.append(f"{name}: {fact}")
 
     def lines(self) -> Iterator[str]:
         for kind in Kind:
@@ -113,8 +105,7 @@ class Report:
             said = ", ".join(f"{outcome} {count}" for (_, outcome), count in outcomes)
             count, longest = sum(row[1] for row in outcomes), f"{self.tally.longest_s[method]:.1f}"
             yield f"  operation  {method:<24} {count:>6}  at most {longest:>4} s: {said}"
-        yield from (f"  {name:<35} {fact}" for name, fact in self.facts.items())
-        yield "FAILED" if self.failures else "passed"
+        yield from self.verdict(35)
 
 
 class Soak:
@@ -322,15 +313,12 @@ def main() -> int:
     arguments.add_argument("--events", type=int, default=2000)
     arguments.add_argument("--seed", type=int, default=secrets.randbelow(1 << 32), help="else one at random")
     options = arguments.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="soak-"))
-    print(f"seed {options.seed}, in {folder}", flush=True)
-    report = soak(folder, options.events, options.seed)
-    print("\n".join(report.lines()))
-    if report.failures:
-        print(f"kept: {folder / 'agent.err'}, {folder / 'events.log'}")
-        return 1
-    shutil.rmtree(folder)
-    return 0
+    return prove(
+        "soak",
+        options.seed,
+        lambda folder: soak(folder, options.events, options.seed),
+        kept=("agent.err", "events.log"),
+    )
 
 
 if __name__ == "__main__":

@@ -28,6 +28,17 @@ def question(**more: Any) -> ConsentQuestion:
     return ConsentQuestion(**{**facts, **more})
 
 
+def told(desktop: Desktop, script: str) -> str:
+    """What a program on this screen prints."""
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, **desktop.environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
 def answered(desktop: Desktop, hands: Callable[[], None], **more: Any) -> Consent:
     return answer_of(desktop, hands, lambda person: person.ask_consent(question(**more)), TITLE)
 
@@ -166,15 +177,7 @@ print("before", window._armed)
 window.ask()
 print("after", window._armed)
 """
-    told = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, **desktop.environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-
-    assert "before False\nafter True\n" == told
+    assert "before False\nafter True\n" == told(desktop, script)
 
 
 def test_half_a_second_is_what_it_is_shielded_for():
@@ -278,15 +281,7 @@ question = ConsentQuestion(origin="https://dossier.exemple.fr", rights=())
 window = module.Window(consent_page(question.frame(simulated=False)), expires_s=1)
 print(ttk.Style(window._root).lookup("TRadiobutton", "background", ["disabled"]) == module._PAPER)
 """
-    told = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, **desktop.environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-
-    assert "True\n" == told
+    assert "True\n" == told(desktop, script)
 
 
 @pytest.mark.parametrize(
