@@ -21,7 +21,7 @@ from tests.parts.desktop import Desktop, until
 from tests.parts.program import Program
 from tests.parts.prompts import CHROMIUM
 from tests.parts.websites import Websites
-from tests.tray.asking import wait_until_armed
+from tests.tray.asking import wait_until_acceptable, wait_until_armed
 from tests.web.test_page import expect_outcome, read_card, search
 
 AGENT = [sys.executable, "-m", "agent"]
@@ -77,7 +77,7 @@ def test_a_first_visit_ends_with_the_patients_identity_after_two_answers(
         expect(page.locator("#absence")).to_contain_text("Répondre à la question d'INSi Agent.")
         assert status(page) == "En attente de votre réponse à INSi Agent"
         desktop.focused(CONSENT_WINDOW)
-        wait_until_armed()
+        wait_until_armed(desktop, CONSENT_WINDOW)
         desktop.key("Tab", "space", "Tab", "Tab", "Tab", "Return")
 
         expect(page.locator("#agent")).to_contain_text("Agent présent")
@@ -85,8 +85,8 @@ def test_a_first_visit_ends_with_the_patients_identity_after_two_answers(
         read_card(page, "ADRUN ZOE")
         search(page)
         desktop.focused(CODE_WINDOW)
-        wait_until_armed()
         desktop.type("1234")
+        wait_until_acceptable(desktop, CODE_WINDOW)
         desktop.key("Return")
         expect_outcome(page, "INS trouvée")
 

@@ -21,7 +21,7 @@ from agent.workflows.desk import CardSession
 from tests.parts.agent import HELLO, Simulation, Site
 from tests.parts.desktop import Desktop, until
 from tests.parts.program import Program
-from tests.tray.asking import wait_until_armed
+from tests.tray.asking import return_until_gone, wait_until_acceptable, wait_until_armed
 
 NEW, OTHER, OURS = "https://nouveau.example", "https://autre.example", "https://notre.example"
 CHALLENGE = "A" * 43
@@ -382,7 +382,7 @@ class Workplace:
 
     def answers_with(self, desktop: Desktop, *keys: str) -> None:
         desktop.focused(CONSENT_TITLE)
-        wait_until_armed()
+        wait_until_armed(desktop, CONSENT_TITLE)
         desktop.key(*keys)
 
 
@@ -436,14 +436,14 @@ def test_the_tray_opens_the_list_of_sites_where_an_access_is_taken_back(
 
     until(clicked, "the list")
     desktop.focused(SITES_TITLE)
-    wait_until_armed()
+    desktop.key("space")
+    wait_until_acceptable(desktop, SITES_TITLE)
     assert len(desk.program.others("sites")) == 1  # however often the icon was clicked
-    desktop.key("space", "Return")
+    desktop.key("Return")
 
     assert is_turned_away(page)
     desktop.focused(SITES_TITLE)
-    wait_until_armed()
-    desktop.key("Return")  # "Fermer": nothing is left to take back
+    return_until_gone(desktop, SITES_TITLE)  # "Fermer": nothing is left to take back
     until(lambda: desk.program.others("sites") == {}, "the list is closed")
     assert NEW not in desk.sites()
 

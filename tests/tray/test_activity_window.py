@@ -10,7 +10,13 @@ from agent.errors import AgentError, Code
 from agent.model import Activity
 from agent.tray.bridge import ActivityQuestion, Person
 from tests.parts.desktop import Desktop, until
-from tests.tray.asking import answer_of, left_by_a_withdrawn_question, return_until_gone, wait_until_armed
+from tests.tray.asking import (
+    answer_of,
+    answer_once_armed,
+    key_until_gone,
+    left_by_a_withdrawn_question,
+    return_until_gone,
+)
 
 TITLE = "^INSi Agent .+ activit"
 PLACES = (
@@ -50,24 +56,18 @@ def test_no_activity_is_chosen_before_the_person_chooses(desktop: Desktop):
     """Never a default by accident: Return and a walk through the list answer nothing."""
 
     def hands() -> None:
-        wait_until_armed()
         desktop.key("Return", "KP_Enter", "Down", "Return", "Up", "KP_Enter")
         assert desktop.windows(TITLE)
         desktop.key("Escape")
 
-    with pytest.raises(AgentError) as refused:
-        chosen(desktop, hands)
-
-    assert Code.ACTIVITY_NEEDED == refused.value.code
+    asked = question().frame(simulated=False)
+    assert "cancelled" == answer_once_armed(desktop, hands, "activity_page", asked, TITLE)
 
 
 @pytest.mark.parametrize("keys", [["Escape"], ["alt+F4"], ["space", "Escape"]])
 def test_leaving_the_window_chooses_nothing(desktop: Desktop, keys: list[str]):
-    def hands() -> None:
-        until(lambda: not desktop.key(*keys) and not desktop.windows(TITLE), "the window is gone")
-
     with pytest.raises(AgentError) as refused:
-        chosen(desktop, hands)
+        chosen(desktop, lambda: key_until_gone(desktop, TITLE, *keys))
 
     assert Code.ACTIVITY_NEEDED == refused.value.code
 

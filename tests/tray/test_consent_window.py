@@ -15,7 +15,7 @@ from agent.errors import AgentError, Code
 from agent.model import PinState
 from agent.tray.bridge import ConsentQuestion, Person, PinQuestion
 from tests.parts.desktop import Desktop, until
-from tests.tray.asking import answer_of, left_by_a_withdrawn_question, wait_until_armed
+from tests.tray.asking import answer_of, key_until_gone, left_by_a_withdrawn_question, wait_until_armed
 
 TITLE = "^INSi Agent .+ demande d'un site$"
 # seen in the window itself: from its left and top edges, or from its right and bottom ones where negative
@@ -49,23 +49,26 @@ def answered(desktop: Desktop, hands: Callable[[], None], **more: Any) -> Consen
         (["Tab", "space", "Tab", "Tab", "Tab", "space"], Consent.ALLOW),
         (["Tab", "space", "Tab", "Tab", "Tab", "Return"], Consent.ALLOW),
         (["Tab", "Down", "space", "Tab", "Tab", "space"], Consent.BLOCK),
-        (["Escape"], Consent.NOT_NOW),
-        (["alt+F4"], Consent.NOT_NOW),
         (["shift+Tab", "Return"], Consent.NOT_NOW),  # "Valider" is grey: this is "Pas maintenant"
     ],
 )
 def test_the_answer_given_by_the_keyboard_comes_back(desktop: Desktop, keys: list[str], answer: Consent):
     def hands() -> None:
-        wait_until_armed()
+        wait_until_armed(desktop, TITLE)
         desktop.key(*keys)
 
     assert answer == answered(desktop, hands)
 
 
+@pytest.mark.parametrize("key", ["Escape", "alt+F4"])  # alt+F4: the window manager closes it
+def test_leaving_the_window_is_not_now(desktop: Desktop, key: str):
+    assert Consent.NOT_NOW == answered(desktop, lambda: key_until_gone(desktop, TITLE, key))
+
+
 @pytest.mark.parametrize(("box", "answer"), [(ALLOW_BOX, Consent.ALLOW), (BLOCK_BOX, Consent.BLOCK)])
 def test_the_answer_given_by_the_mouse_comes_back(desktop: Desktop, box: tuple[int, int], answer: Consent):
     def hands() -> None:
-        wait_until_armed()
+        wait_until_armed(desktop, TITLE)
         click(desktop, *box)
         click(desktop, *ACCEPT)
 
@@ -87,7 +90,7 @@ def test_nothing_is_chosen_at_first_and_no_key_but_on_a_button_answers(desktop: 
     """Who goes on typing, blanks and Returns included, has decided nothing; neither does a choice alone."""
 
     def hands() -> None:
-        wait_until_armed()
+        wait_until_armed(desktop, TITLE)
         desktop.type("dossier du patient 42")
         desktop.key("Return", "space", "KP_Enter", "Return")
         desktop.key("Tab", "space", "Return", "KP_Enter")  # allowed, but not said
@@ -98,15 +101,12 @@ def test_nothing_is_chosen_at_first_and_no_key_but_on_a_button_answers(desktop: 
 
 
 def test_the_window_is_above_the_others_and_its_keyboard_is_on_nothing_that_accepts(desktop: Desktop):
-    seen: list[bool] = []
-
     def hands() -> None:
-        seen.append(desktop.above_all(desktop.focused(TITLE)))
-        wait_until_armed()
+        until(lambda: desktop.above_all(desktop.window(TITLE)), "the window is above the others")
+        wait_until_armed(desktop, TITLE)
         desktop.key("Escape")
 
     assert Consent.NOT_NOW == answered(desktop, hands)
-    assert [True] == seen
 
 
 SHIELD = """
@@ -171,7 +171,9 @@ from agent.tray.dialogs.words import consent_page
 
 module._ARMED_AFTER_MS = 0
 question = ConsentQuestion(origin="https://dossier.exemple.fr", rights=())
-window = module.Window(consent_page(question.frame(simulated=False)), expires_s=1)
+window = module.Window(consent_page(question.frame(simulated=False)), expires_s=60)
+arm = window._arm
+window._arm = lambda: (arm(), window._end("armed"))
 window._root.update()
 print("before", window._armed)
 window.ask()
@@ -194,7 +196,7 @@ def test_any_site_name_opens_an_ordinary_window_that_fits(desktop: Desktop, orig
 
     def hands() -> None:
         bottoms.append(desktop.bottom_of(desktop.window(TITLE)))
-        wait_until_armed()
+        wait_until_armed(desktop, TITLE)
         desktop.key("Escape")
 
     assert Consent.NOT_NOW == answered(desktop, hands, origin=origin)
@@ -319,7 +321,7 @@ def test_outside_simulation_no_variable_answers_for_the_person(desktop: Desktop)
     desktop.environment["INSI_AGENT_SIMULATED_CONSENT"] = "allow"
 
     def hands() -> None:
-        wait_until_armed()
+        wait_until_armed(desktop, TITLE)
         desktop.key("Escape")
 
     assert Consent.NOT_NOW == answered(desktop, hands)

@@ -15,7 +15,15 @@ from agent.errors import AgentError, Code
 from agent.model import PinState
 from agent.tray.bridge import Person, PinQuestion
 from tests.parts.desktop import Desktop, until
-from tests.tray.asking import answer_of, children, left_by_a_withdrawn_question, return_until_gone, wait_until_armed
+from tests.tray.asking import (
+    answer_of,
+    answer_once_armed,
+    children,
+    key_until_gone,
+    left_by_a_withdrawn_question,
+    return_until_gone,
+    wait_until_acceptable,
+)
 
 TITLE = "^INSi Agent .+ code de la carte CPS$"
 
@@ -50,23 +58,22 @@ def test_the_code_typed_arrives_as_bytes(desktop: Desktop):
 
 def test_the_window_is_above_the_others_and_has_the_keyboard(desktop: Desktop):
     """D26: never behind the browser."""
-    seen: list[bool] = []
 
     def hands() -> None:
-        seen.append(desktop.above_all(desktop.focused(TITLE)))
+        until(lambda: desktop.above_all(desktop.window(TITLE)), "the window is above the others")
         desktop.key("Escape")
 
     with pytest.raises(AgentError) as refused:
         answered(desktop, hands, question())
 
-    assert (Code.PIN_CANCELLED, [True]) == (refused.value.code, seen)
+    assert Code.PIN_CANCELLED == refused.value.code
 
 
 @pytest.mark.parametrize("key", ["Escape", "alt+F4"])  # alt+F4: the window manager closes it
 def test_leaving_the_window_is_giving_up(desktop: Desktop, key: str):
     def hands() -> None:
         desktop.type("4821")
-        desktop.key(key)
+        key_until_gone(desktop, TITLE, key)
 
     with pytest.raises(AgentError) as refused:
         answered(desktop, hands, question())
@@ -120,7 +127,6 @@ def test_the_last_try_cannot_be_sent_without_the_tick_by_any_key(desktop: Deskto
     """Typed, pasted, ticked and unticked again, sent by both Returns and by the button: nothing leaves."""
 
     def hands() -> None:
-        wait_until_armed()
         desktop.type("4821")
         desktop.key("Return", "KP_Enter", "ctrl+v", "Tab", "Tab", "ISO_Left_Tab", "ISO_Left_Tab")
         desktop.key("space")  # ticked: the entry takes the keyboard
@@ -131,21 +137,18 @@ def test_the_last_try_cannot_be_sent_without_the_tick_by_any_key(desktop: Deskto
         assert desktop.windows(TITLE)
         desktop.key("Return")
 
-    with pytest.raises(AgentError) as refused:
-        answered(desktop, hands, question(PinState.FINAL))
-
-    assert Code.PIN_CANCELLED == refused.value.code
+    asked = question(PinState.FINAL).frame(simulated=False)
+    assert "cancelled" == answer_once_armed(desktop, hands, "pin_page", asked, TITLE)
 
 
 def test_the_last_try_on_a_pin_pad_needs_the_tick_too(desktop: Desktop):
     def hands() -> None:
-        wait_until_armed()
-        desktop.key("Return", "KP_Enter")
-        assert desktop.windows(TITLE)
-        desktop.key("space")
-        accept_as_soon_as_allowed(desktop)
+        desktop.key("Return", "KP_Enter", "space")
+        wait_until_acceptable(desktop, TITLE)  # neither Return ended it
+        desktop.key("Return")
 
-    assert answered(desktop, hands, question(PinState.FINAL, pin_pad=True)) is None
+    asked = question(PinState.FINAL, pin_pad=True).frame(simulated=False)
+    assert "pinPad" == answer_once_armed(desktop, hands, "pin_page", asked, TITLE)
 
 
 def test_a_locked_card_is_announced_and_no_code_is_taken(desktop: Desktop):

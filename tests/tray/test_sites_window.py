@@ -9,7 +9,7 @@ import pytest
 from agent.errors import AgentError, Code
 from agent.tray.bridge import KnownSite, Person, SitesQuestion
 from tests.parts.desktop import Desktop, until
-from tests.tray.asking import answer_of, left_by_a_withdrawn_question, return_until_gone, wait_until_armed
+from tests.tray.asking import answer_of, answer_once_armed, left_by_a_withdrawn_question, return_until_gone
 
 TITLE = "^INSi Agent .+ sites autoris"
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -41,12 +41,12 @@ def test_the_site_chosen_comes_back(desktop: Desktop, keys: list[str], origin: s
 
 def test_nothing_is_undone_by_looking(desktop: Desktop):
     def hands() -> None:
-        wait_until_armed()
         desktop.key("Return", "Down", "Return")
         assert desktop.windows(TITLE)
         desktop.key("Escape")
 
-    assert chosen(desktop, hands, OURS, ALLOWED, BLOCKED) is None
+    asked = SitesQuestion(sites=(OURS, ALLOWED, BLOCKED)).frame(simulated=False)
+    assert "cancelled" == answer_once_armed(desktop, hands, "sites_page", asked, TITLE)
 
 
 @pytest.mark.parametrize("sites", [(), (OURS,)])
