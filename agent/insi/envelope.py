@@ -1,35 +1,39 @@
-"""Write the SOAP message of one attempt. Clock and ids are arguments.
+"""Write the SOAP message of one attempt, of any operation, after its contract. Clock and ids are arguments.
 
-zeep fills our own contract (contract/insi.wsdl), read from the package's folder and never from the network.
+The headers are the same everywhere; the body is what the operation's binding says.
 Source: contexts CTXLPS V01_00 and CTXBAM V01_02, wsa and wsse headers as deployed clients send them
 (padoa/tlsi-ins, SAPA), second hand.
 """
 
 import base64
+import copy
 import hashlib
-import logging
 import uuid
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lxml import etree
 
-from agent.insi.operations import WIRE, Operation, Query, VitaleQuery
+from agent.insi.operations import DepositQuery, FetchQuery, Operation, Query, TraitsQuery, VerifyQuery, VitaleQuery
 from agent.model import rfc3339
 
-_CONTRACT = Path(__file__).parent / "contract" / "insi.wsdl"
-_BINDING = "{http://www.cnamts.fr/webservice}Insi"
+if TYPE_CHECKING:
+    from agent.insi.contract import Contract
+
+_SOAP = "http://www.w3.org/2003/05/soap-envelope"
+_WSSE = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd"
 _PREFIXES = {  # mean nothing to INSi; they are for who reads the frames
+    "soap": _SOAP,
     "wsa": "http://www.w3.org/2005/08/addressing",
-    "wsse": "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd",
+    "wsse": _WSSE,
     "ctxbam": "urn:siram:bam:ctxbam",
     "ctxlps": "urn:siram:lps:ctxlps",
 }
 _DSIG = "{http://www.w3.org/2000/09/xmldsig#}"
-_SECURITY = f"{{{_PREFIXES['wsse']}}}Security"
+_SECURITY = f"{{{_WSSE}}}Security"
+
+_Values = dict[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -92,100 +96,109 @@ class Envelope:
 def build(
     query: Query,
     *,
+    contract: "Contract",
     lps: Lps,
     emitter: str,
     assertion: Any | None,
     ids: Ids,
     at: datetime,
-    rank_format: str = "1",
     vitale_assertion: Any | None = None,
+    rank_format: str = "1",
+    send_key: bool = False,
+    bam_version: str = "01_02",
+    lps_version: str = "01_00",
 ) -> Envelope:
     """The message for this query.
 
-    `emitter`: NameID of the assertion, or OU of the organisation's certificate. `assertion`: the signed
-    lxml element, copied as it is; None in organisation mode. `at`: aware, UTC. `rank_format`: "1" or "01".
-    `vitale_assertion`: put behind it, the same way.
+    `emitter`: NameID of the assertion, or OU of the organisation's certificate; empty where it has none, then no
+    element says it. `assertion`: the signed lxml element, copied as it is; None in organisation mode. `at`: aware,
+    UTC. `vitale_assertion`: put behind the other, the same way. `rank_format`: "1" or "01".
+    Raises contract.missing, contract.binding (also for what a schema wants and this query does not have).
     """
-    assertions = [element for element in (assertion, vitale_assertion) if element is not None]
-    wire = WIRE[query.operation]
-    about = {"Temps": rfc3339(at), "Emetteur": emitter}
-    headers = {
-        "MessageID": ids.message_id,
-        "Action": wire.action,
-        "Security": {"_value_1": assertions} if assertions else None,
-        "ContexteBAM": {"Nature": "CTXBAM", "Version": "01_02", "Id": ids.bam, **about, "COUVERTURE": _cover(query)},
-        "ContexteLPS": {
-            "Nature": "CTXLPS",
-            "Version": "01_00",
-            "Id": ids.lps,
-            **about,
-            "LPS": {
-                "IDAM": {"_value_1": lps.authorisation, "R": "4"},
-                "Version": lps.version,
-                "Instance": lps.instance,
-                "Nom": lps.nom,
-            },
-        },
+    from agent.insi.contract.bindings import ADDRESSING, CONTEXTS
+
+    operation = query.operation
+    binding = contract.binding(operation)
+    values: _Values = {
+        "messageId": ids.message_id,
+        "action": binding.action,
+        "bamId": ids.bam,
+        "bamVersion": bam_version,
+        "lpsId": ids.lps,
+        "lpsVersion": lps_version,
+        "at": rfc3339(at),
+        "emitter": emitter or None,
+        "authorisation": lps.authorisation,
+        "softwareVersion": lps.version,
+        "instance": lps.instance,
+        "nom": lps.nom,
+        **_cover(query),
     }
-    # Straight from the operation: zeep 4.3's create_message wants a client, hence a network transport.
-    message = _binding().get(wire.name).create(**_content(query, rank_format), _soapheaders=headers).content
-    body = etree.tostring(message, encoding="UTF-8", xml_declaration=True)
-    return Envelope(query.operation, wire.action, ids.message_id, body, vitale_assertion is not None)
+    root = etree.Element(f"{{{_SOAP}}}Envelope", nsmap=_PREFIXES)
+    header = etree.SubElement(root, f"{{{_SOAP}}}Header")
+    for request in ADDRESSING:
+        contract.write(operation, request, request.content(values), header)
+    if assertions := [element for element in (assertion, vitale_assertion) if element is not None]:
+        security = etree.SubElement(header, _SECURITY)
+        security.extend(copy.deepcopy(element) for element in assertions)  # their next message needs them too
+    for request in CONTEXTS:
+        contract.write(operation, request, request.content(values), header)
+    own, each = _values(query, rank_format=rank_format, send_key=send_key)
+    body = etree.SubElement(root, f"{{{_SOAP}}}Body")
+    contract.write(operation, binding.request, binding.request.content(own, each), body)
+    message: bytes = etree.tostring(root, encoding="UTF-8", xml_declaration=True)
+    return Envelope(operation, binding.action, ids.message_id, message, vitale_assertion is not None)
 
 
-def load() -> None:
-    """Read our contract now: a third of a second, once, that somebody else may have to wait for otherwise."""
-    _binding()
+def _values(query: Query, *, rank_format: str, send_key: bool) -> tuple[_Values, list[_Values]]:
+    """What the body may hold (operations.VALUES), and each person of a batch. None: an element that stays absent."""
+    match query:
+        case VitaleQuery():
+            return {
+                "certifiedNir": query.certified_nir,
+                "nirOfInsured": query.nir_of_insured,
+                "keyOfInsured": query.key_of_insured if send_key else None,
+                "birthName": query.birth_name,
+                "birthDate": query.birth_date,
+                "rank": str(query.rank).zfill(len(rank_format)),
+            }, []
+        case TraitsQuery():
+            return {
+                "birthName": query.birth_name,
+                "givenName": query.given_name,
+                "sex": query.sex,
+                "birthDate": query.birth_date,
+                "birthPlaceCode": query.birth_place_code,
+            }, []
+        case VerifyQuery():
+            return _to_verify(query), []
+        case DepositQuery():
+            each = [{"reference": reference, **_to_verify(person)} for reference, person in query.items]
+            return {"reference": query.reference, "count": str(len(each))}, each
+        case FetchQuery():
+            return {"batch": query.batch}, []
 
 
-def _content(query: Query, rank_format: str) -> dict[str, Any]:
-    """The body's elements. Absent ones stay absent."""
-    if isinstance(query, VitaleQuery):
-        return {
-            "MatriculeIndividu": query.certified_nir and {"NumIdentifiant": query.certified_nir},
-            "MatriculeOD": {"NumIdentifiant": query.nir_of_insured},
-            "NomNaissance": query.birth_name,
-            "DateNaissance": query.birth_date,
-            "RangNaissance": str(query.rank).zfill(len(rank_format)),
-        }
+def _to_verify(query: VerifyQuery) -> _Values:
     return {
-        "NomNaissance": query.birth_name,
-        "Prenom": query.given_name,
-        "Sexe": query.sex,
-        "DateNaissance": query.birth_date,
-        "LieuNaissance": query.birth_place_code,
+        "matricule": query.matricule,
+        "key": query.key,
+        "oid": query.oid,
+        "birthName": query.birth_name,
+        "givenNames": query.given_names,
+        "sex": query.sex,
+        "birthDate": query.birth_date,
+        "birthPlaceCode": query.birth_place_code,
     }
 
 
-def _cover(query: Query) -> dict[str, Any]:
-    """COUVERTURE is always present: empty for a search by traits."""
+def _cover(query: Query) -> _Values:
+    """COUVERTURE: filled for a card, empty for all else."""
     if not isinstance(query, VitaleQuery):
         return {}
     return {
-        "ASSURE": {"Id": {"Num": query.nir_of_insured}},
-        "BENEFICIAIRE": {
-            "Nir": query.certified_nir and {"Num": query.certified_nir},
-            "DateNai": query.birth_date,
-            "Rang": query.rank,
-        },
+        "coverNirOfInsured": query.nir_of_insured,
+        "coverCertifiedNir": query.certified_nir,
+        "coverBirthDate": query.birth_date,
+        "coverRank": str(query.rank),
     }
-
-
-@cache
-def _binding() -> Any:
-    """Our contract as zeep reads it, loaded on first use."""
-    from zeep.wsdl import Document
-
-    logging.getLogger("zeep").setLevel(logging.WARNING)  # it prints whole messages at DEBUG
-    transport: Any = _PackageFile()
-    document: Any = Document(str(_CONTRACT), transport)
-    for prefix, namespace in _PREFIXES.items():
-        document.types.set_ns_prefix(prefix, namespace)
-    return document.bindings[_BINDING]
-
-
-class _PackageFile:
-    """What zeep takes for its transport: reads a file of the package, knows no network."""
-
-    def load(self, path: str) -> bytes:
-        return Path(path).read_bytes()

@@ -9,10 +9,10 @@ import pytest
 from cryptography import x509
 from lxml import etree
 
-from agent.insi import envelope, fake_assertion
+from agent.insi import contract, fake_assertion
 from agent.insi.envelope import Envelope, Ids, build
-from agent.insi.operations import Query, TraitsQuery, VitaleQuery
-from tests.insi.conftest import LPS, World, assertion, audited
+from agent.insi.operations import DepositQuery, FetchQuery, Query, TraitsQuery, VerifyQuery, VitaleQuery
+from tests.insi.conftest import CONTRACT, LPS, World, assertion, audited
 
 AT = datetime(2026, 1, 31, 8, 0, 0, 7000, tzinfo=UTC)
 IDS = Ids(
@@ -23,26 +23,23 @@ IDS = Ids(
 TRAITS = TraitsQuery("D'INVENTE", "ANNA LOU", "F", "1950-00-00", None, ())
 PLACED = TraitsQuery("D'INVENTE", "ANNA LOU", "F", "1950-00-00", "2A004", ())
 CARD = VitaleQuery("2841276451089", "2015-02-01", 2)
-WHOLE_CARD = VitaleQuery("2841276451089", "2015-02-01", 2, birth_name="DURAND", certified_nir="2150276451002")
-
+WHOLE_CARD = VitaleQuery(
+    "2841276451089", "2015-02-01", 2, birth_name="DURAND", certified_nir="2150276451002", key_of_insured="69"
+)
+VERIFIED = VerifyQuery(
+    "2501099999999", None, "1.2.250.1.213.1.4.8", "D'INVENTE", "ANNA LOU", "F", "1950-00-00", "2A004", ()
+)
+BATCH = DepositQuery("lot-1", (("a", VERIFIED), ("b", VERIFIED)))
+FETCH = FetchQuery("INSI-0007")
 
 INVENTED = (
     b'<v:Assertion xmlns:v="urn:oasis:names:tc:SAML:2.0:assertion" ID="_v"><v:Issuer>carte</v:Issuer></v:Assertion>'
 )
 
 
-def message(
-    query: Query, *, signed: Any | None = None, rank_format: str = "1", vitale_assertion: Any | None = None
-) -> Envelope:
+def message(query: Query, *, signed: Any | None = None, **settings: Any) -> Envelope:
     return build(
-        query,
-        lps=LPS,
-        emitter="899900000017",
-        assertion=signed,
-        ids=IDS,
-        at=AT,
-        rank_format=rank_format,
-        vitale_assertion=vitale_assertion,
+        query, contract=CONTRACT, lps=LPS, emitter="899900000017", assertion=signed, ids=IDS, at=AT, **settings
     )
 
 
@@ -74,7 +71,7 @@ CONTEXT = [
 def headers(action: str) -> list[str]:
     return [
         "Envelope/Header/MessageID=uuid:00000000-0000-4000-8000-000000000001",
-        f"Envelope/Header/Action=urn:ServiceIdentiteCertifiee:1.0.0:{action}",
+        f"Envelope/Header/Action={action if ':' in action else 'urn:ServiceIdentiteCertifiee:1.0.0:' + action}",
         "Envelope/Header/ContexteBAM[Nature=CTXBAM][Version=01_02]",
         "Header/ContexteBAM/Id=00000000-0000-4000-8000-000000000002",
         "Header/ContexteBAM/Temps=2026-01-31T08:00:00.007Z",
@@ -125,7 +122,62 @@ def test_a_certified_number_and_a_birth_name_travel_when_they_are_known() -> Non
     assert WHOLE_CARD.given == ("nir", "birthDate", "rank", "certifiedNir", "birthName")
 
 
-@pytest.mark.parametrize("query", [TRAITS, PLACED, CARD, WHOLE_CARD])
+def test_a_key_travels_only_where_the_settings_say_so_and_never_in_the_cover() -> None:
+    """Whether INSi wants it is not public."""
+    with_key = lines(message(WHOLE_CARD, send_key=True))
+
+    assert [line for line in with_key if "Cle" in line] == ["RECVITALE/MatriculeOD/Cle=69"]
+    assert not any("Cle" in line for line in lines(message(WHOLE_CARD)))
+
+
+IN_THE_LOT = [
+    "INSFourni/IdIndividu/NumIdentifiant=2501099999999",
+    "IndividuVerifie/INSFourni/OID=1.2.250.1.213.1.4.8",
+    "IndividuVerifie/TraitsIdentiteIndividu/NomNaissance=D'INVENTE",
+    "IndividuVerifie/TraitsIdentiteIndividu/ListePrenom=ANNA LOU",
+    "IndividuVerifie/TraitsIdentiteIndividu/Sexe=F",
+    "IndividuVerifie/TraitsIdentiteIndividu/DateNaissance=1950-00-00",
+    "IndividuVerifie/TraitsIdentiteIndividu/LieuNaissance=2A004",
+]
+
+
+@pytest.mark.parametrize(
+    ("query", "action", "body"),
+    [
+        (VERIFIED, "verifierIns", IN_THE_LOT),
+        (
+            BATCH,
+            "deposerLot",
+            [
+                "Body/Lot/Reference=lot-1",
+                "Body/Lot/Nombre=2",
+                *["Lot/IndividuVerifie/Reference=a", *IN_THE_LOT],
+                *["Lot/IndividuVerifie/Reference=b", *IN_THE_LOT],
+            ],
+        ),
+        (FETCH, "recupererLot", ["Body/LotDemande/IdLot=INSI-0007"]),
+    ],
+)
+def test_the_other_operations_are_written_by_the_same_code_with_the_same_headers(
+    query: Query, action: str, body: list[str]
+) -> None:
+    """S027: the software's context on all five. COUVERTURE is empty but for a card."""
+    assert lines(message(query)) == [
+        *headers(f"urn:insi-agent:placeholder:1:{action}"),
+        "Header/ContexteBAM/COUVERTURE=",
+        *[line.replace("Header/ContexteLPS[", "Envelope/Header/ContexteLPS[") for line in CONTEXT],
+        *body,
+    ]
+
+
+def test_the_versions_of_the_contexts_are_settings() -> None:
+    written = lines(message(TRAITS, bam_version="1.0", lps_version="2.0"))
+
+    assert "Envelope/Header/ContexteBAM[Nature=CTXBAM][Version=1.0]" in written
+    assert "Envelope/Header/ContexteLPS[Nature=CTXLPS][Version=2.0]" in written
+
+
+@pytest.mark.parametrize("query", [TRAITS, PLACED, CARD, WHOLE_CARD, VERIFIED, BATCH, FETCH])
 def test_a_signed_assertion_still_verifies_inside_its_message(query: Query, world: World) -> None:
     signed = assertion(world.card)
     before = etree.tostring(signed, encoding="UTF-8")
@@ -213,9 +265,17 @@ def test_ids_are_never_used_twice() -> None:
 
 
 def test_the_contract_is_read_without_the_network() -> None:
-    envelope._binding.cache_clear()
+    contract.own_package.cache_clear()
 
     with audited("socket.") as events:
-        message(TRAITS)
+        build(
+            TRAITS,
+            contract=contract.open_contract(None, None),
+            lps=LPS,
+            emitter="E",
+            assertion=None,
+            ids=IDS,
+            at=AT,
+        )
 
     assert events == []

@@ -13,6 +13,9 @@ from tests.parts.program import Program, port_of
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 NEEDED = {
     "agent/insi/contract/insi.wsdl",
+    "agent/insi/contract/placeholder.wsdl",
+    "agent/insi/contract/ws-addr.xsd",
+    "agent/insi/contract/ws_ins1.toml",
     "agent/protocol/PROTOCOL.md",
     "agent/protocol/schema.json",
     "agent/simulator/cards/adrun-family.txt",
@@ -45,7 +48,8 @@ def test_the_wheel_holds_the_agent_its_data_and_nothing_else(wheel: Path) -> Non
 
     assert NEEDED <= names
     assert names - about == files("agent", "agent") | files("web-demo", "agent/web_demo")
-    assert {Path(name).suffix for name in names - about} == {".py", ".wsdl", ".txt", ".md", ".json", "", *KINDS}
+    kinds = {".py", ".wsdl", ".xsd", ".toml", ".txt", ".md", ".json", "", *KINDS}
+    assert {Path(name).suffix for name in names - about} == kinds
     assert {name.split("/licenses/")[-1] for name in about if "/licenses/" in name} == {"LICENSE", "web-demo/LICENSE"}
 
 
