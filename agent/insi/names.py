@@ -7,6 +7,7 @@ is for the call and for comparisons only.
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 from agent.errors import AgentError, Code
 
@@ -47,6 +48,15 @@ def given_name(text: str, index: int) -> str:
     return _checked(text, f"givenNames[{index}]", _GIVEN_NAME_REFUSED)
 
 
+def given_names(texts: Sequence[str]) -> list[str]:
+    """A whole list of given names as INSi takes them, to be sent alone or joined by spaces. Raises traits.refused."""
+    plain = [given_name(text, index) for index, text in enumerate(texts)]
+    for index, name in enumerate(plain[1:], start=1):
+        if name.startswith("'"):  # joined, the apostrophe would stand beside a space
+            raise _refused(f"givenNames[{index}]", "spaceAndApostrophe")
+    return plain
+
+
 def comparable(text: str) -> str:
     """For comparisons: capitals without accents, hyphen and apostrophe as one space. Never refuses."""
     plain = "".join(_plain(character) for character in text)
@@ -75,5 +85,9 @@ def _checked(text: str, member: str, refused: dict[str, str]) -> str:
         plain += letters
     for rule, shape in refused.items():
         if re.search(shape, plain):
-            raise AgentError(Code.TRAITS_REFUSED, f"{member}: {rule}", member=member, rule=rule)
+            raise _refused(member, rule)
     return plain
+
+
+def _refused(member: str, rule: str) -> AgentError:
+    return AgentError(Code.TRAITS_REFUSED, f"{member}: {rule}", member=member, rule=rule)

@@ -53,13 +53,17 @@ class Ladder:
         raise AgentError(Code.CONTINUES_REFUSED, "no such step in this search")
 
 
-def steps(traits: Traits, after_several: AfterSeveral = "join") -> Ladder:
+def steps(
+    traits: Traits, after_several: AfterSeveral = "join", *, lunar_dates: Literal["send", "refuse"] = "send"
+) -> Ladder:
     """Each given name alone in order, then all joined, then those with the birth place if it is given.
 
-    Raises traits.refused for a name that INSi's alphabet cannot write.
+    Raises traits.refused for a name that INSi's alphabet cannot write, and for a birth date whose month or day is
+    00 where `lunar_dates` refuses it; sent, it stays the string that it is.
     """
-    birth_name = names.birth_name(traits.birth_name)
-    given_names = [names.given_name(name, index) for index, name in enumerate(traits.given_names)]
+    birth_name, given_names = names.birth_name(traits.birth_name), names.given_names(traits.given_names)
+    if lunar_dates == "refuse" and "00" in traits.birth_date.split("-")[1:]:
+        raise AgentError(Code.TRAITS_REFUSED, "birthDate: lunar", member="birthDate", rule="lunar")
 
     def attempt(indexes: list[int], place: str | None = None) -> TraitsQuery:
         members = ["birthName", *(f"givenNames[{index}]" for index in indexes), "sex", "birthDate"]

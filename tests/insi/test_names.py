@@ -23,6 +23,9 @@ from agent.insi import names
         ("Éloïse Ça", "ELOISE CA"),
         ("E\u0301loi\u0308se", "ELOISE"),  # the same letters, decomposed
         ("Ǽlle Ǿ", "AELLE O"),
+        ("ÀÂÄÇÉÈÊËÎÏÔÖÙÛÜŸÑ", "AAACEEEEIIOOUUUYN"),
+        ("œuf æther ßø łđ ðþ", "OEUF AETHER SSO LD DTH"),
+        ("SARAH-LOU ANNA", "SARAH-LOU ANNA"),
     ],
 )
 def test_a_name_is_written_in_the_alphabet_of_insi(text: str, sent: str) -> None:
@@ -77,6 +80,9 @@ def test_a_given_name_has_stricter_shapes(text: str, rule: str) -> None:
         ("A\u00a0B", "NO-BREAK SPACE"),
         ("A\x00B", "U+0000"),
         ("ANNA²", "SUPERSCRIPT TWO"),
+        ("MARIE‑ANGE", "NON-BREAKING HYPHEN"),
+        ("D`OR", "GRAVE ACCENT"),
+        ("ＡＮＮＡ", "FULLWIDTH LATIN CAPITAL LETTER A"),
     ],
 )
 def test_a_character_without_equivalent_is_refused_by_its_name_and_the_value_is_not_told(
@@ -88,6 +94,28 @@ def test_a_character_without_equivalent_is_refused_by_its_name_and_the_value_is_
 
     assert refused.value.facts == {"member": "birthName", "character": character}
     assert text not in str(refused.value)
+
+
+def test_a_list_of_given_names_is_written_name_by_name() -> None:
+    assert names.given_names(["Éloïse Ann", "Marie–Ange"]) == ["ELOISE ANN", "MARIE-ANGE"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "facts"),
+    [
+        (["ANNA", "LOU3"], {"member": "givenNames[1]", "character": "DIGIT THREE"}),
+        (["ANNA", "LOU", "EVE'"], {"member": "givenNames[2]", "rule": "end"}),
+        # joined by a space, its apostrophe would stand beside it (EF_INS10_01)
+        (["'ANNA", "'LOU"], {"member": "givenNames[1]", "rule": "spaceAndApostrophe"}),
+    ],
+)
+def test_a_list_of_given_names_that_cannot_be_joined_is_refused_by_its_member(
+    texts: list[str], facts: dict[str, str]
+) -> None:
+    with pytest.raises(AgentError) as refused:
+        names.given_names(texts)
+
+    assert refused.value.facts == facts
 
 
 def sent_as(text: str) -> str | Code:
@@ -104,6 +132,16 @@ def test_any_text_gives_a_name_of_the_alphabet_or_a_refusal(text: str) -> None:
 
     assert sent is Code.TRAITS_REFUSED or set(sent) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZ '-")
     assert sent is Code.TRAITS_REFUSED or sent_as(sent) == sent  # written once, it stays
+
+
+@given(st.lists(st.text("ABÉŒß '-’", max_size=4), min_size=1, max_size=4))
+def test_a_list_that_may_be_sent_may_be_sent_joined(texts: list[str]) -> None:
+    try:
+        joined = " ".join(names.given_names(texts))
+    except AgentError as refused:
+        assert refused.code is Code.TRAITS_REFUSED
+    else:
+        assert names.given_name(joined, 0) == joined
 
 
 @pytest.mark.parametrize(

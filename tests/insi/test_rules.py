@@ -2,9 +2,10 @@
 
 import pytest
 
+from agent.errors import AgentError, Code
 from agent.insi.compare import compare
-from agent.insi.rules import Judgement, judge
-from agent.model import Ins, InsIdentity, InsKind, LocalTraits, Outcome, PastIns
+from agent.insi.rules import Judgement, check_given, judge, kind_of
+from agent.model import GivenIns, Ins, InsIdentity, InsKind, LocalTraits, Outcome, PastIns
 
 NIR = "1.2.250.1.213.1.4.8"
 
@@ -65,6 +66,33 @@ def test_a_waiting_number_is_to_be_verified_again() -> None:
     assert judge(Outcome.FOUND, identity(ins=nia)) == Judgement(True, [], ["nia.verifyAgain"])
 
 
+@pytest.mark.parametrize(("number", "key"), [("184122A004089", "57"), ("184122a004089", "57"), ("180032B020401", "23")])
+def test_a_corsican_number_has_its_key(number: str, key: str) -> None:
+    right = Ins(matricule=number, key=key, oid=NIR, kind=InsKind.NIR)
+    wrong = Ins(matricule=number, key="97", oid=NIR, kind=InsKind.NIR)
+
+    assert judge(Outcome.FOUND, identity(ins=right)).warnings == []
+    assert judge(Outcome.FOUND, identity(ins=wrong)).warnings == ["key.mismatch"]
+
+
+@pytest.mark.parametrize("place", ["2A004", "2B020", "99352", "97411", "01154", None, ""])
+def test_a_birth_place_of_the_national_code_is_nothing_to_say(place: str | None) -> None:
+    assert judge(Outcome.FOUND, identity(birth_place_code=place)).warnings == []
+
+
+@pytest.mark.parametrize("place", ["2a004", "2C004", "6322", "632200", "COG99", " 63220"])
+def test_a_birth_place_of_another_shape_is_said_and_never_refused(place: str) -> None:
+    """S065; the schema has no shape for it."""
+    assert judge(Outcome.FOUND, identity(birth_place_code=place)) == Judgement(True, [], ["birthPlaceCode.shape"])
+
+
+def test_an_end_before_its_beginning_and_a_change_of_sex_are_passed_on_without_a_word() -> None:
+    """Live answers have the first every time; the second is the person's."""
+    past = PastIns(matricule="2810163220751", key="87", oid=NIR, from_="2019-03-01", to="2019-02-28")
+
+    assert judge(Outcome.FOUND, identity(history=[past, past])) == Judgement(True, [], [])
+
+
 def test_a_history_that_repeats_the_active_number_is_said() -> None:
     same = PastIns(matricule="1810163220751", key="40", oid=NIR)
     as_nia = PastIns(matricule="1810163220751", key="40", oid="1.2.250.1.213.1.4.9")
@@ -73,10 +101,69 @@ def test_a_history_that_repeats_the_active_number_is_said() -> None:
     assert judge(Outcome.FOUND, identity(history=[as_nia])).warnings == []  # matricule and OID together
 
 
+@pytest.mark.parametrize(
+    ("oid", "kind"),
+    [
+        ("1.2.250.1.213.1.4.8", InsKind.NIR),
+        ("1.2.250.1.213.1.4.9", InsKind.NIA),
+        ("1.2.250.1.213.1.4.10", InsKind.NIR_TEST),
+        ("1.2.250.1.213.1.4.11", InsKind.NIR_DEMO),
+        ("1.2.250.1.213.1.4.12", InsKind.UNKNOWN),
+        ("1.2.250.1.213.1.4.13", InsKind.UNKNOWN),
+        ("1.2.250.1.213.1.4.80", InsKind.UNKNOWN),
+    ],
+)
+def test_the_oid_alone_tells_what_a_number_is(oid: str, kind: InsKind) -> None:
+    assert kind_of(oid) is kind
+
+
 def test_an_oid_of_no_table_is_said() -> None:
     odd = Ins(matricule="1810163220751", key="40", oid="1.2.250.1.213.1.4.12", kind=InsKind.UNKNOWN)
 
-    assert judge(Outcome.FOUND, identity(ins=odd)).warnings == ["oid.unknown"]
+    assert judge(Outcome.FOUND, identity(ins=odd)) == Judgement(True, [], ["oid.unknown"])
+
+
+NO_INS = [f"1.2.250.1.213.1.4.{last}" for last in ("13", "14", "1", "1.2", "1.10.3", "2")]
+
+
+@pytest.mark.parametrize("oid", NO_INS)
+def test_a_number_that_is_no_ins_is_not_integrated_as_one(oid: str) -> None:
+    """The social security number, and the INS of before 2017."""
+    other = Ins(matricule="1810163220751", key="40", oid=oid, kind=InsKind.UNKNOWN)
+
+    assert judge(Outcome.FOUND, identity(ins=other)) == Judgement(False, ["oid.notIns"], ["oid.unknown"])
+
+
+@pytest.mark.parametrize("oid", NO_INS)
+def test_a_number_that_is_no_ins_is_not_verified_as_one(oid: str) -> None:
+    with pytest.raises(AgentError) as refused:
+        check_given(GivenIns(matricule="1810163220751", key="40", oid=oid))
+
+    assert refused.value.code is Code.INS_REFUSED
+    assert refused.value.facts == {"oid": oid}
+    assert oid not in str(refused.value)  # any digits may stand in it
+
+
+@pytest.mark.parametrize(
+    ("key", "oid", "warnings"),
+    [
+        ("40", NIR, []),
+        (None, NIR, []),
+        ("41", NIR, ["key.mismatch"]),
+        ("40", "1.2.250.1.213.1.4.9", ["nia.verifyAgain"]),
+        ("40", "1.2.250.1.213.1.4.12", ["oid.unknown"]),
+        ("40", "1.2.250.1.213.1.4.10", []),
+    ],
+)
+def test_an_ins_to_be_verified_is_looked_at_and_sent_all_the_same(
+    key: str | None, oid: str, warnings: list[str]
+) -> None:
+    assert check_given(GivenIns(matricule="1810163220751", key=key, oid=oid)) == warnings
+
+
+def test_a_verification_is_what_insi_says_it_is() -> None:
+    assert judge(Outcome.VERIFIED, None) == Judgement(True, [], [])
+    assert judge(Outcome.NOT_VERIFIED, None) == Judgement(False, ["ins.notVerified"], [])
 
 
 @pytest.mark.parametrize(
@@ -138,6 +225,32 @@ def test_given_names_compare_by_the_word_rule(given_names: list[str], same: bool
     compared = compare(LocalTraits(given_names=given_names), identity())["givenNames"]
 
     assert (compared.same, compared.same_after_normalisation) == (same, close)
+
+
+@pytest.mark.parametrize(
+    ("ours", "insi", "close"),
+    [
+        ("GARCIA HAMMADI", "GARCIA-HAMMADI", True),  # as records of before were written
+        ("L’Hérault", "L'HERAULT", True),
+        ("GARCIA", "GARCIA-HAMMADI", False),  # alike is not the same
+        ("DUPOND", "DUPONT", False),
+    ],
+)
+def test_a_birth_name_compares_as_a_whole(ours: str, insi: str, close: bool) -> None:
+    compared = compare(LocalTraits(birth_name=ours), identity(birth_name=insi))["birthName"]
+
+    assert (compared.same, compared.same_after_normalisation) == (False, close)
+
+
+@pytest.mark.parametrize(
+    ("member", "ours", "insi"), [("birth_date", "1950-01-01", "1950-00-00"), ("birth_place_code", "20004", "2A004")]
+)
+def test_a_date_and_a_place_are_strictly_the_same_or_not(member: str, ours: str, insi: str) -> None:
+    other = compare(LocalTraits.model_validate({member: ours}), identity(**{member: insi}))
+    same = compare(LocalTraits.model_validate({member: insi}), identity(**{member: insi}))
+
+    assert [one.same_after_normalisation for one in other.values()] == [False]
+    assert [one.same_after_normalisation for one in same.values()] == [True]
 
 
 def test_an_undetermined_sex_equals_none_of_insi() -> None:

@@ -130,6 +130,25 @@ def test_a_name_that_cannot_be_sent_is_refused_before_any_attempt() -> None:
     assert refused.value.facts == {"member": "givenNames[1]", "character": "DIGIT THREE"}
 
 
+@pytest.mark.parametrize("birth_date", ["1950-00-00", "1950-05-00", "1950-00-17"])
+def test_a_birth_date_without_month_or_day_is_sent_as_it_is_or_refused_by_setting(birth_date: str) -> None:
+    lunar = traits("NOM", "A,B", "F", birth_date, "2B020")
+
+    assert {step.birth_date for step in steps(lunar).steps} == {birth_date}
+    with pytest.raises(AgentError) as refused:
+        steps(lunar, lunar_dates="refuse")
+    assert refused.value.code is Code.TRAITS_REFUSED
+    assert refused.value.facts == {"member": "birthDate", "rule": "lunar"}
+    assert birth_date not in str(refused.value)
+
+
+@pytest.mark.parametrize("birth_date", ["2000-10-10", "1900-02-31"])
+def test_a_whole_birth_date_is_sent_whatever_the_calendar_says(birth_date: str) -> None:
+    ladder = steps(traits("NOM", "A", "F", birth_date), lunar_dates="refuse")
+
+    assert [step.birth_date for step in ladder.steps] == [birth_date]
+
+
 def test_a_query_does_not_print() -> None:
     query = steps(HOUILLES).steps[0]
 
