@@ -1,53 +1,60 @@
 """The simulated INSi on the loopback: two HTTPS doors, as in reality, in front of fake_service.py. ★ http.server, ssl
 
 The door for CPx shows a server certificate; the door for organisations also wants a client certificate.
+A request may ask for another style, for itself alone, by the words of fake_style.py in the header `X-INSi-Simulator`.
 """
 
+import re
+import secrets
 import socket
 import ssl
 import struct
 import sys
 import threading
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from enum import StrEnum
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from agent.insi.fake_service import UNAVAILABLE, FakeService, Style
+from agent.insi.fake_answers import UNAVAILABLE
+from agent.insi.fake_batch import USUAL_BATCHES, BatchRules
+from agent.insi.fake_service import FakeService
+from agent.insi.fake_style import Misbehaviour, Style, WordError, restyled
 from agent.model import AuthMode
 from agent.tls_key import load_key
 
+HEADER = "X-INSi-Simulator"  # of a request: its style; of a reply: what the service had to remark
 _MAX_REQUEST = 1 << 20
-_SOAP_TYPE = "application/soap+xml; charset=utf-8"
+_SOAP_TYPE, _PLAIN_TYPE = "application/soap+xml; charset=utf-8", "text/plain; charset=utf-8"
 _DOWN = b"<html><body><h1>503 Service Unavailable</h1></body></html>"
-
-
-class Misbehaviour(StrEnum):
-    """What a real service does on a bad day."""
-
-    SLOW = "slow"  # says nothing until the client leaves
-    DRIP = "drip"  # sends its reply so slowly that it never ends
-    UNAVAILABLE = "unavailable"  # fault siram_40 of the gateway
-    HTML_503 = "html503"  # the page of some equipment in between
-    TRUNCATED = "truncated"  # the reply is cut short
-    RESET = "reset"  # the connection is torn down without a reply
-    REDIRECT = "redirect"  # sends the client, with its message, to the same address once more
 
 
 @dataclass(frozen=True)
 class Request:
-    """A message that came, for tests."""
+    """A message that came."""
 
     mode: AuthMode
     content_type: str
     body: bytes = field(repr=False)
+    words: str = ""  # of the header
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What goes back, and how the door must spoil it."""
+
+    status: int
+    content_type: str
+    body: bytes = field(repr=False)
+    style: Style
+    remarks: str = ""
 
 
 class SimulatedInsi:
@@ -61,29 +68,44 @@ class SimulatedInsi:
         *,
         authorisations: Collection[str] = ("SIMULATEUR-0001",),
         style: Style | None = None,
-        latency_s: float = 0,
+        assertion_max_age: timedelta = timedelta(hours=1),
+        batches: BatchRules | None = USUAL_BATCHES,
+        tls: tuple[ssl.TLSVersion, ssl.TLSVersion] = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3),
+        ports: Mapping[AuthMode, int] | None = None,
+        host: str = "127.0.0.1",
         record: bool = False,
     ) -> None:
-        """`ca_pem` issues the cards and the organisations that are let in."""
+        """`ca_pem` issues the cards and the organisations that are let in.
+
+        `batches`: None for no placeholder contract. `tls`: the oldest and the newest version spoken. `ports`: 0 or
+        none for any. `host`: how `url` names this machine, as the server's certificate does.
+        """
         self.service = FakeService(
-            authorisations=authorisations, ca=x509.load_pem_x509_certificates(ca_pem), style=style
+            authorisations=authorisations,
+            ca=x509.load_pem_x509_certificates(ca_pem),
+            style=style,
+            assertion_max_age=assertion_max_age,
+            batches=batches,
         )
-        self.latency_s = latency_s
         self.requests: list[Request] = []  # filled with `record` only, in memory only
         self.received = 0  # messages that came
         self._record = record
         self._material = server_certificate_pem, server_key_pem, ca_pem
+        self._tls, self._ports, self._host = tls, ports or {}, host
         self._next: deque[Misbehaviour] = deque()
-        self._always: Misbehaviour | None = None
         self._doors: dict[AuthMode, _Door] = {}
         self._busy = threading.Lock()  # one message at a time in the service
         self._stopping = threading.Event()
 
     def start(self) -> None:
-        """Open both doors on free ports of 127.0.0.1."""
+        """Open both doors on 127.0.0.1. Raises OSError or OverflowError when one cannot be; none is open then."""
         self._stopping.clear()
-        for mode in AuthMode:
-            self._doors[mode] = _Door(self, mode, self._context(mode))
+        try:
+            for mode in AuthMode:
+                self._doors[mode] = _Door(self, mode, self._context(mode), self._ports.get(mode, 0))
+        except (OSError, OverflowError):  # the second: a port that is none
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """Close both doors; returns when their threads have ended."""
@@ -93,7 +115,7 @@ class SimulatedInsi:
         self._doors.clear()
 
     def url(self, mode: AuthMode) -> str:
-        return f"https://127.0.0.1:{self._doors[mode].server_port}/lps"
+        return f"https://{self._host}:{self._doors[mode].server_port}/lps"
 
     def misbehave(self, *what: Misbehaviour) -> None:
         """Do these to the next requests, one each."""
@@ -101,25 +123,41 @@ class SimulatedInsi:
 
     def always(self, what: Misbehaviour | None) -> None:
         """Do this to every request; None: behave."""
-        self._always = what
+        self.service.style = replace(self.service.style, misbehave=what)
 
-    def handle(self, request: Request, client_name: str | None) -> tuple[int, str, bytes, Misbehaviour | None]:
-        """Status, content type and body for a request, and how the door must spoil them."""
+    def handle(self, request: Request, client_name: str | None) -> Reply:
+        """What to reply to a request."""
         with self._busy:
             self.received += 1
             if self._record:
                 self.requests.append(request)
-            spoil = self._next.popleft() if self._next else self._always
-            if spoil is Misbehaviour.HTML_503:
-                return 503, "text/html", _DOWN, spoil
-            if spoil is Misbehaviour.REDIRECT:
-                return 307, "text/html", b"", spoil  # 307: the same method and body (RFC 9110 §15.4.8)
-            if spoil is Misbehaviour.UNAVAILABLE:
-                return (*_typed(self.service.fault(UNAVAILABLE)), spoil)
+            style = self.service.style
+            if self._next:
+                style = replace(style, misbehave=self._next.popleft())
+            try:
+                style = restyled(style, request.words)
+            except WordError as error:
+                return Reply(400, _PLAIN_TYPE, f"{HEADER}:\n{error}\n".encode(), Style())
+            content_type = Message()
+            content_type["Content-Type"] = request.content_type
+            if content_type.get_content_type() != "application/soap+xml":
+                return Reply(415, _PLAIN_TYPE, b"SOAP 1.2: application/soap+xml\n", Style())
+            match style.misbehave:
+                case Misbehaviour.HTML_503:
+                    return Reply(503, "text/html", _DOWN, style)
+                case Misbehaviour.REDIRECT:
+                    return Reply(307, "text/html", b"", style)  # the same method and body (RFC 9110 §15.4.8)
+                case Misbehaviour.UNAVAILABLE:
+                    return Reply(*_typed(self.service.fault(UNAVAILABLE, style=style)), style)
             answer = self.service.answer(
-                request.body, mode=request.mode, client_name=client_name, now=datetime.now(UTC)
+                request.body,
+                mode=request.mode,
+                client_name=client_name,
+                now=datetime.now(UTC),
+                action=str(content_type.get_param("action") or ""),
+                style=style,
             )
-            return (*_typed(answer), spoil)
+            return Reply(*_typed(answer), style, ", ".join(self.service.remarks))
 
     def wait(self, seconds: float | None) -> None:
         """Wait as long, or until `stop`."""
@@ -132,7 +170,7 @@ class SimulatedInsi:
     def _context(self, mode: AuthMode) -> ssl.SSLContext:
         certificate, key, ca = self._material
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.minimum_version, context.maximum_version = self._tls
         load_key(context, certificate, load_pem_private_key(key, None))
         if mode is AuthMode.ORGANISATION:
             context.verify_mode = ssl.CERT_REQUIRED
@@ -149,8 +187,8 @@ class _Door(ThreadingHTTPServer):
 
     daemon_threads = False  # so that server_close waits for them
 
-    def __init__(self, insi: SimulatedInsi, mode: AuthMode, context: ssl.SSLContext) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, insi: SimulatedInsi, mode: AuthMode, context: ssl.SSLContext, port: int) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
         self.insi, self.mode, self.context = insi, mode, context
         self._connections: set[socket.socket] = set()
         self._thread = threading.Thread(target=self._serve, name=f"simulated-insi-{mode}")
@@ -191,6 +229,12 @@ class _Door(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
+def _chunk_size(line: bytes) -> int | None:
+    """RFC 9112 §7.1; None for what is no size."""
+    digits = line.partition(b";")[0].strip()
+    return int(digits, 16) if re.fullmatch(rb"[0-9A-Fa-f]{1,8}", digits) else None
+
+
 # The three below speak to the plain socket under TLS.
 
 
@@ -217,32 +261,64 @@ def _reset(connection: socket.socket) -> None:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    server_version, sys_version = "INSi-simulateur", ""
     server: _Door
 
     def do_POST(self) -> None:
-        insi, length_text = self.server.insi, self.headers.get("Content-Length", "")
-        length = int(length_text) if length_text.isdecimal() else 0
-        if self.path != "/lps" or not 0 < length <= _MAX_REQUEST:
-            self.send_error(404 if self.path != "/lps" else 413)
+        insi = self.server.insi
+        if self.path != "/lps":
+            self.send_error(404)
             return
-        message = self.rfile.read(length)
-        request = Request(self.server.mode, self.headers.get("Content-Type", ""), message)
-        status, content_type, body, spoil = insi.handle(request, self._client_name())
-        if insi.latency_s:
-            insi.wait(insi.latency_s)
+        message = self._message()
+        if not message:
+            self.send_error(413)
+            return
+        request = Request(
+            self.server.mode,
+            self.headers.get("Content-Type", ""),
+            message,
+            self.headers.get(HEADER, ""),
+        )
+        reply = insi.handle(request, self._client_name())
+        fastest, slowest = reply.style.latency_ms
+        if slowest:
+            insi.wait((fastest + secrets.randbelow(slowest - fastest + 1)) / 1000)
+        spoil = reply.style.misbehave
         if spoil is Misbehaviour.SLOW:
             self._until_gone()
         elif spoil is Misbehaviour.RESET:
             _reset(self.connection)
         else:
-            self._reply(status, content_type, body, spoil)
+            self._reply(reply)
         if spoil in (Misbehaviour.SLOW, Misbehaviour.DRIP, Misbehaviour.RESET, Misbehaviour.TRUNCATED):
             self.close_connection = True
 
-    def _reply(self, status: int, content_type: str, body: bytes, spoil: Misbehaviour | None) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
+    def _message(self) -> bytes | None:
+        """What the client sends, whole or in chunks; None for one that is too long or has no length."""
+        if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
+            return self._chunks()
+        said = self.headers.get("Content-Length", "")
+        length = int(said) if said.isdecimal() else 0
+        return self.rfile.read(length) if length <= _MAX_REQUEST else None
+
+    def _chunks(self) -> bytes | None:
+        body = b""
+        while (size := _chunk_size(self.rfile.readline(100))) != 0:
+            if size is None or len(body) + size > _MAX_REQUEST:
+                return None
+            body += self.rfile.read(size)
+            self.rfile.readline(3)
+        while self.rfile.readline(1000).strip():
+            """Trailers are of no interest."""
+        return body
+
+    def _reply(self, reply: Reply) -> None:
+        body, spoil = reply.body, reply.style.misbehave
+        self.send_response(reply.status)
+        self.send_header("Content-Type", reply.content_type)
         self.send_header("Content-Length", str(len(body)))
+        if reply.remarks:
+            self.send_header(HEADER, reply.remarks)
         if spoil is Misbehaviour.REDIRECT:
             self.send_header("Location", self.path)
         self.end_headers()

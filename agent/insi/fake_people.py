@@ -133,7 +133,7 @@ PEOPLE: tuple[Person, ...] = (
         "1810363220456",
         "60",  # wrong, officially
         history=(Past("1810363220456", "60"), Past("2810363220456", "10")),
-        test="2.08-2",
+        test="2.08-2-ancien",
         only="traits",
     ),
     Person("NESSI", "NATHALIE", "F", "1977-07-14", "63220", "2770763220829", "10", test="3.05-3"),
@@ -194,7 +194,7 @@ def by_traits(
 
 
 def by_card(
-    nir: str, certified_nir: str | None, birth_date: str, rank: int, *, production: bool = False
+    nir: str | None, certified_nir: str | None, birth_date: str, rank: int, *, production: bool = False
 ) -> list[Person]:
     """Whoever a carte Vitale designates: by their own number if it gives one, else by the insured person's."""
     found = [
@@ -209,7 +209,10 @@ def by_card(
     return [person for person in found if person.only == "vitale"] or found
 
 
-def injected(test: str) -> Person:
-    """The person of a CNDA reply file, by the number of the test. KeyError for a test without one."""
-    found = {person.test: person for person in PEOPLE if person.test}
-    return found[test]
+TESTS = {person.test: person for person in PEOPLE if person.test}  # CNDA test → its person
+
+
+def by_ins(matricule: str, oid: str, *, production: bool = False) -> Person | None:
+    """Whose INS this is. The same number may be known with both OIDs."""
+    known = (person for person in PEOPLE if person.only != "injected" and (person.production or not production))
+    return next((person for person in known if (person.matricule, person.oid) == (matricule, oid)), None)

@@ -1,107 +1,73 @@
-"""What the simulated INSi answers to a message: checks in the gateway's order, faults in its shapes. No I/O of its own.
+"""What the simulated INSi answers to a message: checks in the gateway's order, then its people. No I/O of its own.
 
-Source: faults and answers recorded by padoa/tlsi-ins and SAPA, second hand. Codes of INSi that are not public
-are replaced by ours, which begin with `sim_`. It is a simulator: passing it proves nothing about CNDA.
+Source: headers, rules and actions of contract DESIR_ICIR_EXP 1.5.0 and of deployed clients (padoa/tlsi-ins, SAPA),
+name rules of the GIE's guide (EF_INS01_03, EF_INS10), second hand. It is a simulator: passing it proves nothing
+about CNDA.
 """
 
 import logging
 import re
 from collections import deque
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
-from xml.sax.saxutils import escape, quoteattr
+from enum import StrEnum
+from typing import Any
 
 from cryptography import x509
 from lxml import etree
 
 from agent.insi import fake_assertion, fake_people
-from agent.insi.fake_people import Past, Person
-from agent.insi.operations import WIRE, Operation
+from agent.insi.fake_answers import (
+    FAULTS,
+    NAME_MISSING,
+    NO_RIGHT,
+    SOAP,
+    TECHNICAL,
+    UNAVAILABLE,
+    UNKNOWN_SOFTWARE,
+    Fault,
+    Said,
+    fault_document,
+    result_document,
+    simulated,
+)
+from agent.insi.fake_batch import USUAL_BATCHES, BatchRules, Placeholder
+from agent.insi.fake_people import Person
+from agent.insi.fake_style import NOBODY, Style
 from agent.model import AuthMode
 
 log = logging.getLogger(__name__)
 
-NotFound = Literal["01", "insi_102", "desir_1020"]
+
+class Remark(StrEnum):
+    """What the service accepts although the client's rules forbid it."""
+
+    PLACE_FIRST = "place-first"  # a search that began with the birth place (S102)
+    MESSAGE_ID_AGAIN = "message-id-again"  # also a repeat has a new one
+    ASSERTION_UNWANTED = "assertion-unwanted"  # in mutual TLS the certificate says who asks
 
 
-@dataclass(frozen=True)
-class Style:
-    """How the service writes, as it was seen to write over the years."""
-
-    not_found: NotFound = "01"  # qualification hid "nobody" behind faults for years
-    fault: Literal["2022", "2026"] = "2026"
-    body_prefix: Literal["soap", "env", "S"] = "soap"
-    result_prefix: Literal["", "ns2"] = ""
-    header: Literal["absent", "empty"] = "absent"
-    old_given_name: bool = False  # Prenom beside ListePrenom, until 2022
-    dates_first: bool = False  # DateDeb and DateFin before IdIndividu: against the schema, in a CNDA file
-    production: bool = False  # ADRUN is unknown there
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A row of the gateway's table."""
-
-    subcode: str
-    code: str
-    severity: str
-    reason: str
-    detail: str
-    back_end: bool = False  # said by INSi itself, not by the gateway
-
-
-_ASK_AGAIN = (
-    "Le service est temporairement inaccessible. Veuillez renouveler votre demande ultérieurement. "
-    "Si le problème persiste, contactez l'éditeur du progiciel ou votre responsable informatique."
-)
-UNKNOWN_SOFTWARE = Fault(
-    "siram_100",
-    "desir_550",
-    "erreur",
-    "L'accès par ce progiciel au service n'est pas autorisé. "
-    "Contactez l'éditeur du progiciel ou votre responsable informatique.",
-    "Numéro d'autorisation du logiciel inconnu.",
-)
-NO_RIGHT = Fault(  # its subcode and severity are not known [guess]
-    "siram_100",
-    "desir_560",
-    "erreur",
-    "Vous ne disposez pas des droits suffisants pour accéder à ce service",
-    "Niveau d'accès insuffisant",
-)
-UNAVAILABLE = Fault("siram_40", "desir_1020", "fatale", _ASK_AGAIN, "Le service appelé est temporairement indisponible")
-TECHNICAL = Fault(
-    "siram_40",
-    "insi_102",
-    "fatal",  # so written, against the schema
-    _ASK_AGAIN,
-    "L'appel au service de recherche avec les traits d'identité renvoie une erreur technique.",
-    back_end=True,
-)
-NAME_MISSING = Fault(
-    "siram_10",
-    "insi_19",
-    "erreur",
-    "Le champ nom de naissance est obligatoire",
-    "Le champ nom de naissance est obligatoire",
-)
-
-
-def _simulated(subcode: str, code: str, sentence: str) -> Fault:
-    """A fault whose real code is not public."""
-    return Fault(subcode, code, "erreur", f"Simulateur : {sentence}", sentence)
-
-
-_SOAP = "http://www.w3.org/2003/05/soap-envelope"
 _WSA = "{http://www.w3.org/2005/08/addressing}"
 _WSSE = "{http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd}"
+_SAML = "{urn:oasis:names:tc:SAML:2.0:assertion}"
 _LPS = "{urn:siram:lps:ctxlps}"
+_BAM = "{urn:siram:bam:ctxbam}"
 _TRAITS = "{http://www.cnamts.fr/INSiRecSans}"
 _VITALE = "{http://www.cnamts.fr/INSiRecVit}"
-_OPERATIONS = {wire.action: operation for operation, wire in WIRE.items()}
+_URN = "urn:ServiceIdentiteCertifiee:1.0.0:"
+_BY_CARD = _URN + "rechercherInsAvecCarteVitale"
+_BY_TRAITS = _URN + "rechercherInsAvecTraitsIdentite"
 _ORGANISATION_NAMES = ("INSI-MANU", "INSI-AUTO")
+_NOT_FOUND = {"insi_102": TECHNICAL, "desir_1020": UNAVAILABLE}
+
+_BIRTH_NAME = re.compile(r"(?![ -])(?!.*[ '][ '])[A-Z' -]+")
+_GIVEN_NAME = re.compile(r"(?![ -])(?!.*(?:[ '][ ']|--))[A-Z' -]*[A-Z ]")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_MATRICULE = re.compile(r"[0-9]{6}[A-Z0-9][0-9]{6}")
+_REMEMBERED = 1000  # messages and searches, for the remarks
+
+_KEPT = etree.XMLParser(resolve_entities=False, no_network=True)
+_PLAIN = etree.XMLParser(resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True)
 
 
 class FakeService:
@@ -114,176 +80,205 @@ class FakeService:
         ca: Sequence[x509.Certificate],
         style: Style | None = None,
         assertion_max_age: timedelta = timedelta(hours=1),
+        batches: BatchRules | None = USUAL_BATCHES,
     ) -> None:
+        """`ca`: who issues the cards that are let in. `batches`: None for no operation of the placeholder contract."""
         self.style = style or Style()
-        self.places_too_early = 0  # searches that began with the birth place: accepted here, forbidden by S102
+        self.remarks: list[Remark] = []  # on the last message
+        self.places_too_early = 0  # searches that began with the birth place
         self._authorisations = authorisations
         self._ca = ca
         self._assertion_max_age = assertion_max_age
-        self._injected: deque[Person | None] = deque()
-        self._seen: set[tuple[str, str, str]] = set()
+        self._placeholder = batches and Placeholder(batches, check_traits)
+        self._bodies = {_BY_CARD: f"{_VITALE}RECVITALE", _BY_TRAITS: f"{_TRAITS}RECSANSVITALE"}  # by action
+        if self._placeholder:
+            self._bodies |= self._placeholder.actions
+        self._injected: deque[list[Person] | tuple[int, bytes] | None] = deque()  # None: the service's own answer
+        self._searches: deque[tuple[str, str, str]] = deque(maxlen=_REMEMBERED)
+        self._message_ids: deque[str] = deque(maxlen=_REMEMBERED)
 
     def inject(self, test: str | None) -> None:
         """Answer the next good request by the reply file of this CNDA test; None for REP_CR01 (nobody)."""
-        self._injected.append(None if test is None else fake_people.injected(test))
+        self._injected.append([] if test is None else [fake_people.TESTS[test]])
 
-    def answer(self, message: bytes, *, mode: AuthMode, client_name: str | None, now: datetime) -> tuple[int, bytes]:
-        """HTTP status and body for this message. `client_name`: CN of the client certificate."""
-        parser = etree.XMLParser(resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True)
+    def inject_person(self, person: Person) -> None:
+        """Answer the next good request by this person."""
+        self._injected.append([person])
+
+    def inject_reply(self, reply: bytes, status: int = 200) -> None:
+        """Answer the next good request by exactly these bytes, a reply file."""
+        self._injected.append((status, reply))
+
+    def inject_nothing(self) -> None:
+        """Answer the next good request as it deserves, then go on with what was injected behind this."""
+        self._injected.append(None)
+
+    def answer(
+        self,
+        message: bytes,
+        *,
+        mode: AuthMode,
+        client_name: str | None,
+        now: datetime,
+        action: str = "",
+        style: Style | None = None,
+    ) -> tuple[int, bytes]:
+        """HTTP status and body for this message.
+
+        `client_name`: CN of the client certificate. `action`: of the content type, where no wsa:Action says it.
+        `style`: for this call, in place of the service's.
+        """
+        self.remarks = []
+        style, message_id = style or self.style, None
         try:
-            envelope = etree.fromstring(message, parser)
-        except (etree.XMLSyntaxError, ValueError):
-            return self.fault(_simulated("siram_10", "sim_message", "le message n'est pas du XML"))
-        message_id = envelope.findtext(f"{{{_SOAP}}}Header/{_WSA}MessageID")
-        fault = self._refusal(envelope, mode, client_name, now)
-        if fault is not None:
-            return self.fault(fault, message_id)
-        operation = _OPERATIONS[envelope.findtext(f"{{{_SOAP}}}Header/{_WSA}Action") or ""]
-        body = envelope.find(f"{{{_SOAP}}}Body")
-        try:
-            found = self._by_card(body) if operation is Operation.WITH_VITALE else self._by_traits(body)
-        except _BadRequest as bad:
-            return self.fault(bad.fault, message_id)
-        if self._injected:
-            person = self._injected.popleft()
-            found = [] if person is None else [person]
-        return self._result(found, message_id)
+            whole, plain = _read(message)
+            header = plain[0]
+            message_id = _text(header, f"{_WSA}MessageID")
+            action = _text(header, f"{_WSA}Action") or action
+            self._admit(whole, header, mode, client_name, now, action)
+            _check_contexts(header)
+            self._remark(message_id, header, mode)
+            return self._served(action, plain[1], style)
+        except Said as said:
+            return self.fault(said.fault, message_id, style)
 
-    def fault(self, fault: Fault, message_id: str | None = None) -> tuple[int, bytes]:
-        """A fault in the shape of the year and of who says it. The gateway alone repeats the MessageID."""
-        old = self.style.fault == "2022"
-        prefix = "S" if old or fault.back_end else "soap"
-        noise = ' xmlns:ns4="http://schemas.xmlsoap.org/soap/envelope/"' if old else ""
-        echo = "" if fault.back_end or message_id is None else f" messageID={quoteattr(message_id)}"
-        header = f'<env:Header xmlns:env="{_SOAP}"/>' if fault.back_end else ""
-        text = (
-            f'<soap:Envelope xmlns:soap="{_SOAP}">{header}<env:Body xmlns:env="{_SOAP}" xmlns:S="{_SOAP}">'
-            f"<{prefix}:Fault{noise}><{prefix}:Code>"
-            f"<{prefix}:Value>{prefix}:{'Receiver' if fault.back_end else 'Sender'}</{prefix}:Value>"
-            f"<{prefix}:Subcode><{prefix}:Value>{prefix}:{fault.subcode}</{prefix}:Value></{prefix}:Subcode>"
-            f'</{prefix}:Code><{prefix}:Reason><{prefix}:Text xml:lang="{"en" if old or fault.back_end else "fr"}">'
-            f"{escape(fault.reason)}</{prefix}:Text></{prefix}:Reason><{prefix}:Detail>"
-            f'<siram:Erreur xmlns:siram="urn:siram" code="{fault.code}"{echo} severite="{fault.severity}">'
-            f"{escape(fault.detail)}</siram:Erreur></{prefix}:Detail></{prefix}:Fault></env:Body></soap:Envelope>"
-        )
-        return 500, _document(text)
+    def fault(self, fault: Fault, message_id: str | None = None, style: Style | None = None) -> tuple[int, bytes]:
+        """HTTP status and body of this fault."""
+        return 500, fault_document(fault, style or self.style, message_id)
 
-    def _refusal(self, envelope: Any, mode: AuthMode, client_name: str | None, now: datetime) -> Fault | None:
-        """What the gateway has against this message, in its order."""
-        header = f"{{{_SOAP}}}Header"
-        if envelope.findtext(f"{header}/{_LPS}ContexteLPS/{_LPS}LPS/{_LPS}IDAM") not in self._authorisations:
-            return UNKNOWN_SOFTWARE
+    def _admit(
+        self, whole: Any, header: Any, mode: AuthMode, client_name: str | None, now: datetime, action: str
+    ) -> None:
+        """Raises what the gateway has against this message, in its order."""
+        if _text(header, f"{_LPS}ContexteLPS/{_LPS}LPS/{_LPS}IDAM") not in self._authorisations:
+            raise Said(UNKNOWN_SOFTWARE)
         if mode is AuthMode.ORGANISATION and client_name not in _ORGANISATION_NAMES:
-            return NO_RIGHT
+            raise Said(NO_RIGHT)
         if mode is AuthMode.CPX:
             try:
                 fake_assertion.check(
-                    envelope,
-                    envelope.find(f"{header}/{_WSSE}Security"),
+                    whole,
+                    whole.find(f"{{{SOAP}}}Header/{_WSSE}Security"),
                     ca=self._ca,
                     now=now,
                     max_age=self._assertion_max_age,
+                    with_vitale=action == _BY_CARD,
                 )
             except fake_assertion.Refused as refused:
-                return _simulated("siram_100", refused.code, refused.sentence)
-        if envelope.findtext(f"{header}/{_WSA}Action") not in _OPERATIONS:
-            return _simulated("siram_10", "sim_action", "wsa:Action inconnue")
-        return None
+                raise simulated("siram_100", refused.code, refused.sentence) from None
+        if action not in self._bodies:
+            raise simulated("siram_10", "sim_action", "wsa:Action inconnue")
 
-    def _by_traits(self, body: Any) -> list[Person]:
-        request = body.find(f"{_TRAITS}RECSANSVITALE") if body is not None else None
+    def _served(self, action: str, body: Any, style: Style) -> tuple[int, bytes]:
+        """The answer to a message of somebody who may ask."""
+        if [child.tag for child in body] != [self._bodies[action]]:
+            name = etree.QName(self._bodies[action]).localname
+            raise simulated("siram_10", "sim_body", f"{name} est attendu, seul, dans le Body")
+        document, found = b"", None
+        if action == _BY_CARD:
+            found = self._by_card(body[0], style)
+        elif action == _BY_TRAITS:
+            found = self._by_traits(body[0], style)
+        elif self._placeholder:
+            document = self._placeholder.answer(action, body[0], style)
+        injected = self._injected.popleft() if self._injected else None
+        if isinstance(injected, tuple):
+            return injected
+        if style.answer in FAULTS:
+            raise Said(FAULTS[style.answer])
+        if found is None:
+            return 200, document
+        if injected is None and style.answer:
+            injected = [] if style.answer == NOBODY else [fake_people.TESTS[style.answer]]
+        if injected is not None:
+            return 200, result_document(injected, style)
+        if not found and style.not_found in _NOT_FOUND:
+            raise Said(_NOT_FOUND[style.not_found])
+        return 200, result_document(found, style)
+
+    def _by_traits(self, request: Any, style: Style) -> list[Person]:
         birth_name, given_name, sex, birth_date, place = (
-            _field(request, f"{_TRAITS}{name}")
+            _text(request, f"{_TRAITS}{name}")
             for name in ("NomNaissance", "Prenom", "Sexe", "DateNaissance", "LieuNaissance")
         )
-        if request is None or not birth_name:
-            raise _BadRequest(NAME_MISSING)
+        if not birth_name:
+            raise Said(NAME_MISSING)
         if not given_name or not sex or not birth_date or len(request.findall(f"{_TRAITS}Prenom")) != 1:
-            raise _BadRequest(_simulated("siram_10", "sim_field", "un champ obligatoire manque, ou est répété"))
-        if not re.fullmatch(r"[A-Z' -]+", birth_name) or not re.fullmatch(r"[A-Z' -]+", given_name):
-            raise _BadRequest(_simulated("siram_10", "sim_name", "caractère interdit dans un nom"))
-        if sex not in ("M", "F") or not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", birth_date):
-            raise _BadRequest(_simulated("siram_10", "sim_field", "sexe ou date mal formés"))
+            raise simulated("siram_10", "sim_field", "un champ obligatoire manque, ou est répété")
+        check_traits(birth_name, given_name, sex, birth_date)
         asked = (birth_name, sex, birth_date)
-        if place and asked not in self._seen:
+        if place and asked not in self._searches:
             self.places_too_early += 1
-            log.warning("simulated INSi: a search began with the birth place (S102 forbids it)")
-        self._seen.add(asked)
-        return fake_people.by_traits(birth_name, given_name, sex, birth_date, place, production=self.style.production)
+            self._note(Remark.PLACE_FIRST)
+        self._searches.append(asked)
+        return fake_people.by_traits(birth_name, given_name, sex, birth_date, place, production=style.production)
 
-    def _by_card(self, body: Any) -> list[Person]:
-        request = body.find(f"{_VITALE}RECVITALE") if body is not None else None
-        nir = _field(request, f"{_VITALE}MatriculeOD/{_VITALE}NumIdentifiant")
-        birth_date = _field(request, f"{_VITALE}DateNaissance")
-        rank = _field(request, f"{_VITALE}RangNaissance") or ""
-        if not nir or not birth_date or not re.fullmatch(r"[0-9]{1,2}", rank):
-            raise _BadRequest(_simulated("siram_10", "sim_field", "un champ obligatoire manque"))
-        certified = _field(request, f"{_VITALE}MatriculeIndividu/{_VITALE}NumIdentifiant")
-        return fake_people.by_card(nir, certified, birth_date, int(rank), production=self.style.production)
+    def _by_card(self, request: Any, style: Style) -> list[Person]:
+        insured, own = (_text(request, f"{_VITALE}{who}/{_VITALE}NumIdentifiant") for who in _NUMBERS)
+        birth_date, rank = (_text(request, f"{_VITALE}{name}") for name in ("DateNaissance", "RangNaissance"))
+        numbers = [number for number in (insured, own) if number]
+        if not numbers or not birth_date or not rank:
+            raise simulated("siram_10", "sim_field", "un champ obligatoire manque")
+        if not all(map(_MATRICULE.fullmatch, numbers)) or not _DATE.fullmatch(birth_date):
+            raise simulated("siram_10", "sim_field", "numéro ou date mal formés")
+        if not re.fullmatch(r"[0-9]{1,2}", rank):
+            raise simulated("siram_10", "sim_field", "rang mal formé")
+        return fake_people.by_card(insured, own, birth_date, int(rank), production=style.production)
 
-    def _result(self, found: list[Person], message_id: str | None) -> tuple[int, bytes]:
-        faults = {"insi_102": TECHNICAL, "desir_1020": UNAVAILABLE}
-        if not found and self.style.not_found in faults:
-            return self.fault(faults[self.style.not_found], message_id)
-        code, label = [("01", "Aucune identite trouvee"), ("00", "OK"), ("02", "Plusieurs identites trouvees")][
-            min(len(found), 2)
-        ]
-        content = f"<CR><CodeCR>{code}</CodeCR><LibelleCR>{label}</LibelleCR></CR>"
-        if len(found) == 1:
-            content += self._individual(found[0])
-        namespaces = 'xmlns="http://www.cnamts.fr/INSiResultat" xmlns:ns0="http://www.cnamts.fr/INSiRecVit"'
-        if self.style.result_prefix:
-            content = re.sub(r"<(/?)(?=[A-Z])", rf"<\1{self.style.result_prefix}:", content)
-            namespaces = 'xmlns:ns2="http://www.cnamts.fr/INSiResultat" xmlns="http://www.cnamts.fr/INSiRecSans"'
-        result = f"{self.style.result_prefix}:RESULTAT".removeprefix(":")
-        prefix = self.style.body_prefix
-        header = f'<env:Header xmlns:env="{_SOAP}"/>' if self.style.header == "empty" else ""
-        return 200, _document(
-            f'<soap:Envelope xmlns:soap="{_SOAP}">{header}<{prefix}:Body xmlns:{prefix}="{_SOAP}">'
-            f"<{result} {namespaces}>{content}</{result}></{prefix}:Body></soap:Envelope>"
-        )
+    def _remark(self, message_id: str | None, header: Any, mode: AuthMode) -> None:
+        if message_id in self._message_ids:
+            self._note(Remark.MESSAGE_ID_AGAIN)
+        self._message_ids.append(message_id or "")
+        if mode is AuthMode.ORGANISATION and header.find(f"{_WSSE}Security/{_SAML}Assertion") is not None:
+            self._note(Remark.ASSERTION_UNWANTED)
 
-    def _individual(self, person: Person) -> str:
-        active = Past(person.matricule, person.key or "", person.oid)
-        traits = {
-            "NomNaissance": person.birth_name,
-            "Prenom": person.given_names.split()[0] if self.style.old_given_name else None,
-            "ListePrenom": person.given_names,
-            "Sexe": person.sex,
-            "DateNaissance": person.birth_date,
-            "LieuNaissance": person.birth_place,
-        }
-        if person.left_empty:
-            traits[person.left_empty] = ""
-        return (
-            f"<INDIVIDU>{self._number('INSACTIF', active)}"
-            f"{''.join(self._number('INSHISTO', past) for past in person.history)}"
-            f"<TIQ>{''.join(_element(name, value) for name, value in traits.items())}</TIQ></INDIVIDU>"
-        )
-
-    def _number(self, name: str, number: Past) -> str:
-        identifier = (
-            f"<IdIndividu>{_element('NumIdentifiant', number.matricule)}{_element('Cle', number.key or None)}"
-            f"{_element('TypeMatricule', number.number_type)}</IdIndividu>{_element('OID', number.oid)}"
-        )
-        dates = f"{_element('DateDeb', number.start)}{_element('DateFin', number.end)}"
-        content = dates + identifier if self.style.dates_first else identifier + dates
-        return f"<{name}>{content}</{name}>"
+    def _note(self, remark: Remark) -> None:
+        self.remarks.append(remark)
+        log.warning("simulated INSi: %s", remark)
 
 
-class _BadRequest(Exception):  # noqa: N818  (carries a fault of the simulated server)
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(fault.code)
-        self.fault = fault
+_NUMBERS = ("MatriculeOD", "MatriculeIndividu")
 
 
-def _field(request: Any | None, path: str) -> str | None:
-    return None if request is None else request.findtext(path)
+def check_traits(birth_name: str, given_name: str, sex: str, birth_date: str) -> None:
+    """Raises the fault of a trait that is not written as INSi wants it."""
+    if not _BIRTH_NAME.fullmatch(birth_name) or not _GIVEN_NAME.fullmatch(given_name):
+        raise simulated("siram_10", "sim_name", "caractère interdit, ou mal placé, dans un nom")
+    if sex not in ("M", "F") or not _DATE.fullmatch(birth_date):
+        raise simulated("siram_10", "sim_field", "sexe ou date mal formés")
 
 
-def _element(name: str, value: str | None) -> str:
-    return "" if value is None else f"<{name}>{escape(value)}</{name}>"
+def _read(message: bytes) -> tuple[Any, Any]:
+    """The envelope as it came, and without its comments; both hold one Header and one Body."""
+    try:
+        whole, plain = etree.fromstring(message, _KEPT), etree.fromstring(message, _PLAIN)
+    except (etree.XMLSyntaxError, ValueError):
+        raise simulated("siram_10", "sim_message", "le message n'est pas du XML") from None
+    if whole.getroottree().docinfo.doctype:
+        raise simulated("siram_10", "sim_message", "pas de DTD dans un message")
+    names = [plain.tag, *(child.tag for child in plain)]
+    if names != [f"{{{SOAP}}}{name}" for name in ("Envelope", "Header", "Body")]:
+        raise simulated("siram_10", "sim_soap", "une Envelope de SOAP 1.2 avec un Header et un Body est attendue")
+    return whole, plain
 
 
-def _document(text: str) -> bytes:
-    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + text.encode()
+def _check_contexts(header: Any) -> None:
+    """What the contract demands of every message."""
+    for context in (f"{_LPS}ContexteLPS", f"{_BAM}ContexteBAM"):
+        namespace = context.partition("}")[0] + "}"
+        element = header.find(context)
+        if element is None or not element.get("Version") or not _text(element, f"{namespace}Id"):
+            raise simulated("siram_10", "sim_header", "un contexte, sa Version ou son Id manque")
+        try:
+            datetime.fromisoformat(_text(element, f"{namespace}Temps") or "")
+        except ValueError:
+            raise simulated("siram_10", "sim_header", "Temps n'est pas une date et une heure") from None
+    if header.find(f"{_BAM}ContexteBAM/{_BAM}COUVERTURE") is None:
+        raise simulated("siram_10", "sim_header", "COUVERTURE manque : présente, même vide")
+    if not _text(header, f"{_WSA}MessageID"):
+        raise simulated("siram_10", "sim_header", "MessageID manque")
+
+
+def _text(parent: Any, path: str) -> str | None:
+    text: str | None = parent.findtext(path)
+    return text

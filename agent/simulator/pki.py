@@ -1,8 +1,8 @@
-"""The keys and certificates of the simulator: a throw-away CA, a card, an organisation, a server. ★
+"""The keys and certificates of the simulator: two throw-away authorities, a card, two organisations, a server. ★
 
-Everything has the shape of IGC-Santé TEST (CPS gabarits seen in public samples: subject, key usages,
-private extensions 1.2.250.1.71) and visibly invented names. Made once in the simulator's state
-folder (0700, files 0600), reused, and made anew 30 days before the first certificate expires.
+Everything has the shape of IGC-Santé TEST (a root, the authority that issues, the leaf; CPS gabarits seen in public
+samples: subject, key usages, private extensions 1.2.250.1.71) and visibly invented names. Made once in the
+simulator's state folder (0700, files 0600), reused, and made anew 30 days before the first certificate expires.
 The tests use the same functions to issue the certificates that nobody should accept.
 """
 
@@ -26,6 +26,8 @@ from agent.signing.fake_token import SimulatedCard, SimulatedKey, card_file, sav
 
 RENEW_BEFORE = timedelta(days=30)
 LIFETIME = timedelta(days=3 * 365)
+ORGANISATIONS = "TEST AC IGC-SANTE ELEMENTAIRE ORGANISATIONS"  # common names as in the IGC-Santé TEST
+PERSONS = "TEST AC IGC-SANTE FORT PERSONNES"
 CARD_AID = bytes.fromhex("E828BD080F8025000001FF0010")  # CKA_ID of a CPS3 = this + 01 (signature), 02 (authentication)
 
 
@@ -68,6 +70,12 @@ class Issued:
 
     certificate: x509.Certificate
     key: rsa.RSAPrivateKey = field(repr=False)
+    issuers: tuple["Issued", ...] = field(default=(), repr=False)  # its CA first, the root last
+
+    @property
+    def chain_pem(self) -> bytes:
+        """The certificate, then its CAs without the root, as a server sends them."""
+        return self.pem + b"".join(ca.pem for ca in self.issuers if ca.issuers)
 
     @property
     def der(self) -> bytes:
@@ -86,17 +94,37 @@ class Issued:
 
 @dataclass(frozen=True)
 class SimulatorPki:
-    """What the simulator's card, organisation and server are made of."""
+    """What the simulator's card, organisations and server are made of."""
 
-    ca_pem: bytes
-    server_certificate_pem: bytes
+    ca_pem: bytes  # of everything here: to be trusted, and to judge cards and organisations by
+    organisations: Issued  # the CA of the server and of the organisations
+    server_certificate_pem: bytes  # and its CA after it
     server_key_pem: bytes = field(repr=False)
     signature_certificate_der: bytes = field(repr=False)
     signature_key: rsa.RSAPrivateKey = field(repr=False)
     authentication_certificate_der: bytes = field(repr=False)
     authentication_key: rsa.RSAPrivateKey = field(repr=False)
-    organisation_p12: Path
-    organisation_passphrase: bytes = field(repr=False)
+    organisation_p12: Path  # INSI-MANU; the others are beside it, see CLIENTS
+    organisation_passphrase: bytes = field(repr=False)  # of every .p12 here
+
+
+@dataclass(frozen=True)
+class Client:
+    """An organisation's certificate in the simulator's folder."""
+
+    file: str
+    common_name: str
+    structure_id: str  # 1, then a FINESS number
+
+
+CLIENTS = (
+    Client("organisation.p12", "INSI-MANU", "10B0999999"),
+    Client("organisation-auto.p12", "INSI-AUTO", "10B0999999"),
+    Client("organisation-2.p12", "INSI-MANU", "1990000025"),
+    Client("organisation-autre-usage.p12", "DMP-AIR", "10B0999999"),  # refused: desir_560
+)
+CARD_P12 = {"signature": "carte-signature.p12", "authentication": "carte-authentification.p12"}  # for other clients
+ANCHORS = "autorites.pem"
 
 
 def open_pki(folder: Path, *, now: datetime | None = None) -> SimulatorPki:
@@ -114,23 +142,35 @@ def open_pki(folder: Path, *, now: datetime | None = None) -> SimulatorPki:
     return pki
 
 
-def make_ca(name: str = "SIMULATEUR AC IGC-SANTE FORT PERSONNES", *, now: datetime | None = None) -> Issued:
-    """A throw-away CA."""
-    start = (now or datetime.now(UTC)) - timedelta(days=1)
-    key = _new_key()
-    subject = _name(
-        [(NameOID.COUNTRY_NAME, "FR")],
-        [(NameOID.ORGANIZATION_NAME, "SIMULATEUR-INSI-AGENT")],
-        [(NameOID.ORGANIZATIONAL_UNIT_NAME, "0002 000000000")],
-        [(NameOID.ORGANIZATIONAL_UNIT_NAME, "IGC-SANTE SIMULATEUR")],
-        [(NameOID.COMMON_NAME, name)],
-    )
+def make_ca(
+    name: str = "SIMULATEUR AC IGC-SANTE FORT PERSONNES", *, path_length: int = 0, now: datetime | None = None
+) -> Issued:
+    """A throw-away CA that nobody stands above. `path_length` 1: a root, that issues CAs."""
+    return _ca(name, None, path_length, now, None)
+
+
+def issue_ca(root: Issued, name: str, *, crl: str | None = None, now: datetime | None = None) -> Issued:
+    """A CA under a root. `crl`: where the root's revocation list is."""
+    return _ca(name, root, 0, now, crl)
+
+
+def make_crl(
+    ca: Issued, revoked: Sequence[Issued] = (), *, at: datetime | None = None, lasts: timedelta = timedelta(days=7)
+) -> bytes:
+    """The revocation list of this CA, DER."""
+    at = at or datetime.now(UTC) - timedelta(minutes=1)
     builder = (
-        _unsigned(subject, subject, key, start, start + 2 * LIFETIME)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(key_cert_sign=True, crl_sign=True), critical=True)
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(ca.certificate.subject)
+        .last_update(at)
+        .next_update(at + lasts)
+        .add_extension(x509.CRLNumber(1), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.key.public_key()), critical=False)
     )
-    return Issued(builder.sign(key, hashes.SHA256()), key)
+    for one in revoked:
+        entry = x509.RevokedCertificateBuilder().serial_number(one.certificate.serial_number).revocation_date(at)
+        builder = builder.add_revoked_certificate(entry.build())
+    return builder.sign(ca.key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
 
 def issue_card_certificate(
@@ -194,18 +234,21 @@ def issue_organisation(
     ca: Issued,
     *,
     common_name: str = "INSI-MANU",
-    structure_id: str = "10B0999999",
+    structure_id: str | None = "10B0999999",
     mark: int | None = 0x83,
     key: rsa.RSAPrivateKey | None = None,
     not_before: datetime | None = None,
     not_after: datetime | None = None,
 ) -> Issued:
-    """An organisation's software certificate, ORG AUTH_CLI. `mark`: 0x83 test, 0x03 production."""
+    """An organisation's software certificate, ORG AUTH_CLI. `mark`: 0x83 test, 0x03 production.
+
+    None leaves the mark, or the structure, out.
+    """
     subject = _name(
         [(NameOID.COUNTRY_NAME, "FR")],
         [(NameOID.STATE_OR_PROVINCE_NAME, "Rhône (69)")],
         [(NameOID.ORGANIZATION_NAME, "STRUCTURE FICTIVE DU SIMULATEUR")],
-        [(NameOID.ORGANIZATIONAL_UNIT_NAME, structure_id)],
+        *([[(NameOID.ORGANIZATIONAL_UNIT_NAME, structure_id)]] if structure_id else []),
         [(NameOID.COMMON_NAME, common_name)],
     )
     return _issue(
@@ -225,18 +268,23 @@ def issue_server(
     *,
     names: Sequence[str] = ("localhost",),
     addresses: Sequence[str] = ("127.0.0.1", "::1"),
+    common_name: str = "INSi SIMULATEUR",
+    crl: str | None = None,
+    key: rsa.RSAPrivateKey | None = None,
     not_before: datetime | None = None,
     not_after: datetime | None = None,
 ) -> Issued:
-    """A TLS server certificate for these names and addresses."""
+    """A TLS server certificate for these names and addresses; without any, it names its server in its CN alone."""
     alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
     alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
     return _issue(
         ca,
-        _name([(NameOID.COUNTRY_NAME, "FR")], [(NameOID.COMMON_NAME, "INSi SIMULATEUR")]),
+        _name([(NameOID.COUNTRY_NAME, "FR")], [(NameOID.COMMON_NAME, common_name)]),
         _key_usage(digital_signature=True, key_encipherment=True),
         [ExtendedKeyUsageOID.SERVER_AUTH],
         alternatives=alternatives,
+        crl=crl,
+        key=key,
         not_before=not_before,
         not_after=not_after,
     )
@@ -323,31 +371,42 @@ def _card(keys: dict[Role, rsa.RSAPrivateKey], certificates: dict[Role, bytes], 
 def _read(home: Path, now: datetime) -> SimulatorPki | None:
     """What is there, if it is whole and good for another while."""
     try:
-        ca, server = _read_pair(home / "ca.pem"), _read_pair(home / "server.pem")
-        signature, authentication = _read_pair(home / "signature.pem"), _read_pair(home / "authentication.pem")
+        organisations, server = _read_ca(home, "organisations"), _read_pair(home / "server.pem")
+        signature, authentication = (_read_pair(home / f"{role}.pem") for role in Role)
         passphrase = (home / "organisation.passphrase").read_bytes()
-        _, organisation, _ = pkcs12.load_key_and_certificates((home / "organisation.p12").read_bytes(), passphrase)
+        # the first for all: to open one takes longer than everything else here
+        _, organisation, _ = pkcs12.load_key_and_certificates((home / CLIENTS[0].file).read_bytes(), passphrase)
+        ca_pem = (home / ANCHORS).read_bytes()
     except (OSError, ValueError):
         return None
     leaves = [server.certificate, signature.certificate, authentication.certificate, organisation]
     if any(leaf is None or leaf.not_valid_after_utc - RENEW_BEFORE < now for leaf in leaves):
         return None
+    if not all((home / file).is_file() for file in (*(client.file for client in CLIENTS), *CARD_P12.values())):
+        return None
     return SimulatorPki(
-        ca_pem=ca.pem,
-        server_certificate_pem=server.pem,
+        ca_pem=ca_pem,
+        organisations=organisations,
+        server_certificate_pem=server.pem + organisations.pem,
         server_key_pem=server.key_pem,
         signature_certificate_der=signature.der,
         signature_key=signature.key,
         authentication_certificate_der=authentication.der,
         authentication_key=authentication.key,
-        organisation_p12=home / "organisation.p12",
+        organisation_p12=home / CLIENTS[0].file,
         organisation_passphrase=passphrase,
     )
 
 
+def _read_ca(home: Path, name: str) -> Issued:
+    ca, root = _read_pair(home / f"{name}.pem"), _read_pair(home / f"{name}-root.pem")
+    return Issued(ca.certificate, ca.key, (root,))
+
+
 def _read_pair(file: Path) -> Issued:
     text = file.read_bytes()
-    key = serialization.load_pem_private_key(text, None)
+    # our own file: to prove again that the primes are primes would cost every start a tenth of a second for each
+    key = serialization.load_pem_private_key(text, None, unsafe_skip_rsa_key_validation=True)
     if not isinstance(key, rsa.RSAPrivateKey):
         raise ValueError(f"{file.name} holds no RSA key")  # noqa: TRY004  (the file's content is wrong, not the caller's type)
     return Issued(x509.load_pem_x509_certificate(text), key)
@@ -355,19 +414,34 @@ def _read_pair(file: Path) -> Issued:
 
 def _write(home: Path, now: datetime) -> None:
     person, start = Person(), now - timedelta(days=1)
-    ca = make_ca(now=now)
+    roots = [make_ca(f"TEST AC RACINE IGC-SANTE {name}", path_length=1, now=now) for name in ("ELEMENTAIRE", "FORT")]
+    organisations, persons = (
+        issue_ca(root, name, now=now) for root, name in zip(roots, (ORGANISATIONS, PERSONS), strict=True)
+    )
     pairs = {
-        "ca": ca,
-        "server": issue_server(ca, not_before=start),
-        "signature": issue_card_certificate(ca, person, Role.SIGNATURE, not_before=start),
-        "authentication": issue_card_certificate(ca, person, Role.AUTHENTICATION, not_before=start),
+        "organisations": organisations,
+        "organisations-root": roots[0],
+        "server": issue_server(organisations, not_before=start),
+        **{role.value: issue_card_certificate(persons, person, role, not_before=start) for role in Role},
     }
     home.mkdir(mode=0o700)
     for name, pair in pairs.items():
         _write_private(home / f"{name}.pem", pair.key_pem + pair.pem)
+    _write_private(home / ANCHORS, b"".join(ca.pem for ca in (organisations, roots[0], persons, roots[1])))
     passphrase = secrets.token_hex(16).encode()
     _write_private(home / "organisation.passphrase", passphrase)
-    _write_private(home / "organisation.p12", p12(issue_organisation(ca, not_before=start), passphrase, chain=[ca]))
+    key = _new_key()  # one will do for them all: nothing is proven by it
+    for client in CLIENTS:
+        issued = issue_organisation(
+            organisations,
+            common_name=client.common_name,
+            structure_id=client.structure_id,
+            key=key,
+            not_before=start,
+        )
+        _write_private(home / client.file, p12(issued, passphrase, chain=issued.issuers))
+    for role, file in CARD_P12.items():
+        _write_private(home / file, p12(pairs[role], passphrase, chain=pairs[role].issuers))
     pki = _read(home, now)
     assert pki is not None, "a PKI just made can be read"
     save_card(simulated_card(pki, person), home / card_file(home).name)
@@ -398,6 +472,7 @@ def _issue(
     *,
     extensions: Sequence[tuple[str, bytes]] = (),
     alternatives: Sequence[x509.GeneralName] = (),
+    crl: str | None = None,
     key: rsa.RSAPrivateKey | None = None,
     not_before: datetime | None = None,
     not_after: datetime | None = None,
@@ -416,7 +491,38 @@ def _issue(
         builder = builder.add_extension(x509.UnrecognizedExtension(ObjectIdentifier(oid), value), critical=False)
     if alternatives:
         builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-    return Issued(builder.sign(ca.key, hashes.SHA256()), key)
+    if crl:
+        builder = builder.add_extension(_distribution_point(crl), critical=False)
+    return Issued(builder.sign(ca.key, hashes.SHA256()), key, (ca, *ca.issuers))
+
+
+def _ca(name: str, above: Issued | None, path_length: int, now: datetime | None, crl: str | None) -> Issued:
+    start = (now or datetime.now(UTC)) - timedelta(days=1)
+    key = _new_key()
+    subject = _name(
+        [(NameOID.COUNTRY_NAME, "FR")],
+        [(NameOID.ORGANIZATION_NAME, "SIMULATEUR-INSI-AGENT")],
+        [(NameOID.ORGANIZATIONAL_UNIT_NAME, "0002 000000000")],
+        [(NameOID.ORGANIZATIONAL_UNIT_NAME, "IGC-SANTE SIMULATEUR")],
+        [(NameOID.COMMON_NAME, name)],
+    )
+    builder = (
+        _unsigned(subject, above.certificate.subject if above else subject, key, start, start + 2 * LIFETIME)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
+        .add_extension(_key_usage(key_cert_sign=True, crl_sign=True), critical=True)
+    )
+    if above:
+        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(above.key.public_key())
+        builder = builder.add_extension(identifier, critical=False)
+    if crl:
+        builder = builder.add_extension(_distribution_point(crl), critical=False)
+    signer = above.key if above else key
+    return Issued(builder.sign(signer, hashes.SHA256()), key, (above, *above.issuers) if above else ())
+
+
+def _distribution_point(url: str) -> x509.CRLDistributionPoints:
+    full_name = [x509.UniformResourceIdentifier(url)]
+    return x509.CRLDistributionPoints([x509.DistributionPoint(full_name, None, None, None)])
 
 
 def _unsigned(

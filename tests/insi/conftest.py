@@ -12,10 +12,12 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from agent.insi.answers import Answer, read_answer
+from agent.insi.contract import open_contract
 from agent.insi.envelope import Ids, Lps, build
 from agent.insi.fake_insi import SimulatedInsi
-from agent.insi.http import ClientMaterial, Endpoint, HttpTeleservice
+from agent.insi.http import ClientMaterial, Endpoint, HttpTeleservice, Limits
 from agent.insi.operations import Query
+from agent.insi.ports import Sender
 from agent.insi.search import AfterSeveral, steps
 from agent.model import AuthMode, Traits
 from agent.signing.assertion import unsigned_assertion
@@ -31,6 +33,8 @@ from agent.simulator.pki import (
 )
 
 LPS = Lps("SIMULATEUR-0001", "Essai", "1.0", "00000000-0000-4000-8000-000000000004", "urn:lps:Essai:1.0")
+
+CONTRACT = open_contract(None, None)
 
 
 @dataclass(frozen=True)
@@ -70,15 +74,12 @@ def client(
 ) -> HttpTeleservice:
     """The real client; `organisation` and `anchors` replace the good ones."""
     own, anchors_pem = organisation or world.organisation, anchors or world.ca.pem
-    return HttpTeleservice(
-        {
-            AuthMode.CPX: Endpoint(insi.url(AuthMode.CPX), anchors_pem),
-            AuthMode.ORGANISATION: Endpoint(
-                insi.url(AuthMode.ORGANISATION), anchors_pem, ClientMaterial(own.pem, own.key)
-            ),
-        },
-        **limits,
-    )
+
+    def endpoint(sender: Sender) -> Endpoint:
+        material = ClientMaterial(own.chain_pem, own.key) if sender.mode is AuthMode.ORGANISATION else None
+        return Endpoint(insi.url(sender.mode), anchors_pem, material)
+
+    return HttpTeleservice(endpoint, limits=Limits(**limits))
 
 
 def assertion(
@@ -99,8 +100,16 @@ def assertion(
 
 def ask(network: HttpTeleservice, mode: AuthMode, query: Query, *, signed: Any | None = None, lps: Lps = LPS) -> Answer:
     """One attempt, from query to answer."""
-    envelope = build(query, lps=lps, emitter="EMETTEUR", assertion=signed, ids=Ids.fresh(), at=datetime.now(UTC))
-    return read_answer(network.post(mode, envelope.action, envelope.body))
+    envelope = build(
+        query,
+        contract=CONTRACT,
+        lps=lps,
+        emitter="EMETTEUR",
+        assertion=signed,
+        ids=Ids.fresh(),
+        at=datetime.now(UTC),
+    )
+    return read_answer(network.post(Sender(mode), envelope.action, envelope.body))
 
 
 def search(

@@ -1,22 +1,33 @@
-"""Whole exchanges with the simulated INSi over HTTPS, with the official fictitious people."""
+"""The agent's own messages and reader before the simulated INSi, over HTTPS, with the official fictitious people."""
 
-import threading
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from agent.errors import AgentError, Code
+from agent.insi.answers import body_of, read_answer, read_batch, read_deposit
 from agent.insi.envelope import Ids, build
 from agent.insi.fake_insi import SimulatedInsi
-from agent.insi.fake_people import PEOPLE, Person
-from agent.insi.fake_service import Style
+from agent.insi.fake_people import NIR_OID, PEOPLE, Person
+from agent.insi.fake_style import FAULT_CODES, Style
 from agent.insi.http import HttpTeleservice
-from agent.insi.operations import TraitsQuery, VitaleQuery
+from agent.insi.operations import (
+    DepositQuery,
+    FetchQuery,
+    Operation,
+    Query,
+    TraitsQuery,
+    VerifyQuery,
+    VitaleQuery,
+)
+from agent.insi.ports import HttpReply, Sender
 from agent.insi.rules import judge
-from agent.model import AuthMode, InsKind, Traits
-from agent.simulator.pki import issue_organisation
-from tests.insi.conftest import LPS, World, ask, assertion, client, search, traits
+from agent.model import AuthMode, InsKind, Outcome, Traits
+from tests.insi.conftest import CONTRACT, LPS, World, ask, assertion, search, traits
 
 CPX, ORGANISATION = AuthMode.CPX, AuthMode.ORGANISATION
 MODES = [CPX, ORGANISATION]
@@ -116,23 +127,23 @@ def test_a_reply_file_answers_once(network: HttpTeleservice, insi: SimulatedInsi
     assert [answer.identity and len(answer.identity.history) for answer in answers] == [None, 2, 1]
 
 
-@pytest.mark.parametrize("body_prefix", ["soap", "env", "S"])
-@pytest.mark.parametrize("result_prefix", ["", "ns2"])
-@pytest.mark.parametrize("header", ["absent", "empty"])
-@pytest.mark.parametrize("older", [False, True])
-def test_every_style_of_answer_says_the_same(
-    network: HttpTeleservice, insi: SimulatedInsi, body_prefix: str, result_prefix: str, header: str, older: bool
-) -> None:
+@given(
+    st.builds(
+        Style,
+        result_prefix=st.sampled_from(["", "ns2"]),
+        body_prefix=st.sampled_from(["env", "S", "soap"]),
+        header=st.sampled_from(["absent", "empty"]),
+        old_given_name=st.booleans(),
+        dates_first=st.booleans(),
+    )
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
+def test_every_style_of_answer_is_read_alike(network: HttpTeleservice, insi: SimulatedInsi, style: Style) -> None:
     person = traits("ECETINSI", "PIERRE-ALAIN", "M", "2009-07-14")
+    insi.service.style = Style()
     plain = search(network, ORGANISATION, person)
 
-    insi.service.style = Style(
-        body_prefix=body_prefix,  # type: ignore[arg-type]  # parametrize knows strings only
-        result_prefix=result_prefix,  # type: ignore[arg-type]
-        header=header,  # type: ignore[arg-type]
-        old_given_name=older,
-        dates_first=older,
-    )
+    insi.service.style = style
 
     assert search(network, ORGANISATION, person) == plain
     assert plain[0].code == "00"
@@ -158,99 +169,73 @@ def test_not_found_may_hide_behind_a_fault(
     assert error.value.facts["insi"]["subcode"] == "siram_40"
 
 
-def fault_of(network: HttpTeleservice, mode: AuthMode, query: TraitsQuery, **how: object) -> tuple[Code, str]:
-    with pytest.raises(AgentError) as error:
-        ask(network, mode, query, **how)  # type: ignore[arg-type]  # passed through
-    return error.value.code, error.value.facts["insi"]["code"]
+def test_every_known_fault_is_read_as_its_family(network: HttpTeleservice, insi: SimulatedInsi) -> None:
+    families = {}
+    for fault in FAULT_CODES:
+        insi.service.style = Style(answer=fault)
+        with pytest.raises(AgentError) as error:
+            ask(network, ORGANISATION, TOUSSAINT)
+        assert error.value.facts["insi"]["code"] == fault
+        families[fault] = error.value.code
 
-
-def test_an_unknown_software_is_refused_first_and_verbatim(network: HttpTeleservice, insi: SimulatedInsi) -> None:
-    unknown = replace(LPS, authorisation="INCONNU")
-
-    with pytest.raises(AgentError) as error:
-        ask(network, CPX, TOUSSAINT, lps=unknown)  # without an assertion: that would be the next refusal
-
-    assert error.value.code is Code.INSI_FAULT_ACCESS
-    assert error.value.facts["insi"] == {
-        "code": "desir_550",
-        "subcode": "siram_100",
-        "severity": "erreur",
-        "reason": "L'accès par ce progiciel au service n'est pas autorisé. "
-        "Contactez l'éditeur du progiciel ou votre responsable informatique.",
-        "detail": "Numéro d'autorisation du logiciel inconnu.",
+    assert families == {
+        "desir_550": Code.INSI_FAULT_ACCESS,
+        "desir_560": Code.INSI_FAULT_ACCESS,
+        "desir_1020": Code.INSI_FAULT_UNAVAILABLE,
+        "insi_19": Code.INSI_FAULT_INPUT,
+        "insi_102": Code.INSI_FAULT_UNAVAILABLE,
+        "insi_111": Code.INSI_FAULT_UNAVAILABLE,
     }
 
 
-def test_a_fault_of_the_gateway_repeats_the_message_id(network: HttpTeleservice, insi: SimulatedInsi) -> None:
-    insi.service.style = Style(not_found="desir_1020")
-    ids = Ids.fresh()
-    query = TraitsQuery("PERSONNE", "ANNA", "F", "1980-01-01", None, ())
-    sent = build(query, lps=LPS, emitter="E", assertion=None, ids=ids, at=datetime.now(UTC))
+# ------------------------------------------------------------ the placeholder contract
 
-    reply = network.post(ORGANISATION, sent.action, sent.body)
-
-    assert f'messageID="{ids.message_id}"'.encode() in reply.body
-
-
-def test_an_organisation_certificate_of_another_use_has_no_right(world: World, insi: SimulatedInsi) -> None:
-    network = client(world, insi, organisation=issue_organisation(world.ca, common_name="DMP-AIR"))
-
-    assert fault_of(network, ORGANISATION, TOUSSAINT) == (Code.INSI_FAULT_ACCESS, "desir_560")
-
-
-def test_the_door_of_the_cards_wants_an_assertion(network: HttpTeleservice) -> None:
-    assert fault_of(network, CPX, TOUSSAINT) == (Code.INSI_FAULT_ACCESS, "sim_assertion_missing")
-
-
-@pytest.mark.parametrize(
-    ("change", "code"),
-    [
-        ({"birth_name": ""}, "insi_19"),
-        ({"given_name": ""}, "sim_field"),
-        ({"sex": "I"}, "sim_field"),
-        ({"birth_date": "1960"}, "sim_field"),
-        ({"birth_name": "É"}, "sim_name"),
-        ({"given_name": "anna"}, "sim_name"),
-    ],
+LEONARDO = VerifyQuery(
+    "1140263220833", "56", NIR_OID, "DE VINCI", "LEONARDO PIERO", "M", "2014-02-01", "63220", ("matricule",)
 )
-def test_a_bad_field_is_an_input_fault(network: HttpTeleservice, change: dict[str, str], code: str) -> None:
-    assert fault_of(network, ORGANISATION, replace(TOUSSAINT, **change)) == (Code.INSI_FAULT_INPUT, code)
 
 
-def test_a_search_that_begins_with_the_birth_place_is_answered_and_counted(
-    network: HttpTeleservice, insi: SimulatedInsi
-) -> None:
-    """S102 binds the client; the service lets it pass."""
-    answer = ask(network, ORGANISATION, replace(TOUSSAINT, birth_place_code="2B020"))
-
-    assert answer.code == "00"
-    assert insi.service.places_too_early == 1
-
-
-def test_production_does_not_know_the_test_people(network: HttpTeleservice, insi: SimulatedInsi) -> None:
-    zoe = traits("ADRUN", "ZOE", "F", "1975-12-31")
-    assert [answer.code for answer in search(network, ORGANISATION, zoe)] == ["00"]
-
-    insi.service.style = Style(production=True)
-
-    assert [answer.code for answer in search(network, ORGANISATION, zoe)] == ["01"]
+def exchange(network: HttpTeleservice, query: Query, mode: AuthMode = ORGANISATION, signed: Any = None) -> HttpReply:
+    """One message of the agent's, as its bindings write it."""
+    sent = build(
+        query,
+        contract=CONTRACT,
+        lps=LPS,
+        emitter="EMETTEUR",
+        assertion=signed,
+        ids=Ids.fresh(),
+        at=datetime.now(UTC),
+    )
+    reply = network.post(Sender(mode), sent.action, sent.body)
+    assert CONTRACT.faults_of_answer(query.operation, body_of(reply)) == []
+    return reply
 
 
-def test_what_is_no_message_is_a_fault_and_other_paths_have_nothing(
-    network: HttpTeleservice, world: World, insi: SimulatedInsi
-) -> None:
-    assert b"sim_message" in network.post(ORGANISATION, "urn:x", b"hello").body
-    assert b"desir_550" in network.post(ORGANISATION, "urn:x", b"<hello/>").body
+@pytest.mark.parametrize("mode", MODES)
+def test_an_ins_is_verified(network: HttpTeleservice, world: World, mode: AuthMode) -> None:
+    shape = CONTRACT.binding(Operation.VERIFY).answer
+    signed = assertion(world.card) if mode is CPX else None
+
+    answers = [
+        read_answer(exchange(network, query, mode, signed), shape)
+        for query in (LEONARDO, replace(LEONARDO, given_names="LEONARDO"))
+    ]
+
+    assert [(answer.code, answer.outcome) for answer in answers] == [
+        ("OK", Outcome.VERIFIED),
+        ("KO", Outcome.NOT_VERIFIED),
+    ]
 
 
-def test_nothing_runs_after_stop(world: World) -> None:
-    before = set(threading.enumerate())
-    insi = SimulatedInsi(world.server.pem, world.server.key_pem, world.ca.pem)
-    insi.start()
-    network = client(world, insi)
-    assert ask(network, ORGANISATION, TOUSSAINT).code == "00"
-    assert len(set(threading.enumerate()) - before) > 2  # two doors and a kept connection
+def test_a_batch_goes_and_comes_back(network: HttpTeleservice) -> None:
+    shapes = {operation: CONTRACT.binding(operation).answer for operation in (Operation.DEPOSIT, Operation.FETCH)}
+    items = (("un", LEONARDO), ("deux", replace(LEONARDO, sex="F")))
+    deposited = read_deposit(exchange(network, DepositQuery("LOT-1", items)), shapes[Operation.DEPOSIT])
 
-    insi.stop()
+    fetched = [read_batch(exchange(network, FetchQuery(deposited.batch)), shapes[Operation.FETCH]) for _ in range(2)]
 
-    assert set(threading.enumerate()) - before == set()
+    assert [batch.ready for batch in fetched] == [False, True]
+    assert [(item.reference, item.outcome) for item in fetched[1].items] == [
+        ("deux", Outcome.NOT_VERIFIED),
+        ("un", Outcome.VERIFIED),
+    ]

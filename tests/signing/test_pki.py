@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from agent.errors import AgentError, Code
 from agent.model import CpxKind
 from agent.signing.cpx import activities, card_facts, speciality_of
 from agent.signing.fake_token import card_file, load_card
 from agent.signing.organisation import open_p12
-from agent.simulator.pki import Issued, SimulatorPki, issue_server, make_ca, open_pki, simulated_card
+from agent.simulator.pki import CLIENTS, Issued, SimulatorPki, issue_server, make_ca, open_pki, simulated_card
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +44,36 @@ def test_it_is_made_anew_thirty_days_before_it_expires_and_when_it_is_broken(tmp
     renewed = open_pki(tmp_path, now=expiry - timedelta(days=30) + timedelta(seconds=1))
     (tmp_path / "pki" / "server.pem").write_bytes(b"")
     mended = open_pki(tmp_path, now=now)
+    (tmp_path / "pki" / CLIENTS[-1].file).unlink()
+    whole = open_pki(tmp_path, now=now)
 
     assert kept.ca_pem == first.ca_pem
-    assert len({first.ca_pem, renewed.ca_pem, mended.ca_pem}) == 3
+    assert len({first.ca_pem, renewed.ca_pem, mended.ca_pem, whole.ca_pem}) == 4
     assert [file.name for file in tmp_path.iterdir()] == ["pki"]
+
+
+def test_it_is_shaped_like_the_igc_sante(folder: Path, pki: SimulatorPki) -> None:
+    """A root, the authority that issues, the leaf; two organisations, one with both certificates of INSi."""
+    authorities = x509.load_pem_x509_certificates(pki.ca_pem)
+    organisations = [open_p12(folder / "pki" / one.file, pki.organisation_passphrase) for one in CLIENTS[:-1]]
+    with pytest.raises(AgentError) as other_use:
+        open_p12(folder / "pki" / CLIENTS[-1].file, pki.organisation_passphrase)
+
+    assert [one.subject.rfc4514_string().split(",")[0] for one in authorities] == [
+        "CN=TEST AC IGC-SANTE ELEMENTAIRE ORGANISATIONS",
+        "CN=TEST AC RACINE IGC-SANTE ELEMENTAIRE",
+        "CN=TEST AC IGC-SANTE FORT PERSONNES",
+        "CN=TEST AC RACINE IGC-SANTE FORT",
+    ]
+    assert [authorities[at].issuer == authorities[at + 1].subject for at in (0, 2)] == [True, True]
+    assert [one.issuer == one.subject for one in authorities] == [False, True, False, True]
+    assert [(one.common_name, one.structure) for one in organisations] == [
+        ("INSI-MANU", "10B0999999"),
+        ("INSI-AUTO", "10B0999999"),
+        ("INSI-MANU", "1990000025"),
+    ]
+    assert other_use.value.code is Code.CERTIFICATE_NOT_INSI
+    assert all(one.chain_pem.count(b"BEGIN CERTIFICATE") == 2 for one in organisations)
 
 
 def test_its_card_is_in_the_simulated_reader(folder: Path, pki: SimulatorPki) -> None:
