@@ -6,6 +6,7 @@ No Conditions, no AuthnStatement, no SubjectConfirmation, no white space between
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from lxml import etree
@@ -18,14 +19,23 @@ DSIG = "http://www.w3.org/2000/09/xmldsig#"
 SUBJECT_NAME = "urn:oasis:names:tc:SAML:1.1:nameid-format:X509SubjectName"
 
 
+@dataclass(frozen=True)
+class AttributeNames:
+    """Wire names, case-sensitive; settings, because only the first and the last are proven."""
+
+    billing_id: str = "identifiantFacturation"
+    speciality: str = "codeSpecialiteAMO"
+    sector: str = "secteurActivite"
+
+
 def assertion_attributes(
-    billing_id: str, sector: str, speciality: str | None, speciality_attribute: str
+    billing_id: str, sector: str, speciality: str | None, names: AttributeNames
 ) -> list[tuple[str, str]]:
-    """The attributes in order. `speciality` is for physicians only; its wire name is a setting [guess]."""
+    """The attributes in order. `speciality` is for physicians only."""
     return [
-        ("identifiantFacturation", billing_id),
-        *([(speciality_attribute, speciality)] if speciality else []),
-        ("secteurActivite", sector),
+        (names.billing_id, billing_id),
+        *([(names.speciality, speciality)] if speciality else []),
+        (names.sector, sector),
     ]
 
 

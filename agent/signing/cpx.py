@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from agent.errors import AgentError, Code
 from agent.model import (
@@ -57,6 +57,25 @@ _CARD_TYPE, _CARD_SERIAL = "1.2.250.1.71.1.2.2", "1.2.250.1.71.1.2.3"
 _MARK, _PROFESSION = "1.2.250.1.71.1.2.5", "1.2.250.1.71.1.2.7"
 _SPECIALITY = "1.2.250.1.71.4.2.5"
 
+# Microsoft's names of the attributes in a distinguished name, as its documentation of CertStrToName lists them
+_DOTNET_KEYS = {
+    "2.5.4.3": "CN",
+    "2.5.4.4": "SN",
+    "2.5.4.5": "SERIALNUMBER",
+    "2.5.4.6": "C",
+    "2.5.4.7": "L",
+    "2.5.4.8": "S",
+    "2.5.4.9": "STREET",
+    "2.5.4.10": "O",
+    "2.5.4.11": "OU",
+    "2.5.4.12": "T",
+    "2.5.4.42": "G",
+    "2.5.4.43": "I",
+    "1.2.840.113549.1.9.1": "E",
+    "0.9.2342.19200300.100.1.25": "DC",
+}
+_DOTNET_SPECIAL, _DOTNET_BLANKS = ',+="\n<>#;', " \t\n\v\f\r"
+
 _FORMER_ISSUER = re.compile(r"\bCLASSE-[0-9]")  # "TEST CLASSE-1"; the IGC-Santé has "AC IGC-SANTE FORT PERSONNES"
 _SHORT_CODE = re.compile(r"[A-Z]{1,2}[0-9A-Z]{2,3}")  # tables R01 (SM26) and R02 (SA07): four characters
 _XML_TEXT = re.compile(r"[\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*")
@@ -98,22 +117,51 @@ def signature_certificate(token: TokenSeen) -> CertificateObject:
 def holder_text(certificate: "x509.Certificate") -> str:
     """The subject by RFC 4514 with SURNAME -> SN and TITLE -> T; the given name stays a dotted OID.
 
-    Exactly the Issuer of the one public assertion signed by a real test card. Whether the service compares
-    it byte for byte is not public: give `card_facts` another formatter if it does.
+    Exactly the Issuer of the one public assertion signed by a real test card.
     """
     from cryptography.x509 import ObjectIdentifier
 
     return certificate.subject.rfc4514_string({ObjectIdentifier(_SURNAME): "SN", ObjectIdentifier(_TITLE): "T"})
 
 
+def rfc4514_text(certificate: "x509.Certificate") -> str:
+    """The subject by RFC 4514 alone: what its table does not name is a dotted OID."""
+    return certificate.subject.rfc4514_string()
+
+
+def dotnet_text(certificate: "x509.Certificate") -> str:
+    """The subject as X509Certificate2.Subject of .NET gives it on Windows, which the GIE's sample kit sends.
+
+    Keys of CertStrToName's documentation (Windows' own order within a joint name is its encoded one [guess]);
+    quotes where .NET's public source puts them. Never compared with a real Windows.
+    """
+    return ", ".join(" + ".join(map(_dotnet_attribute, rdn)) for rdn in reversed(certificate.subject.rdns))
+
+
+def _dotnet_attribute(attribute: "x509.NameAttribute[Any]") -> str:
+    key = _DOTNET_KEYS.get(attribute.oid.dotted_string, f"OID.{attribute.oid.dotted_string}")
+    value = str(attribute.value)
+    if not value or value.strip(_DOTNET_BLANKS) != value or set(value) & set(_DOTNET_SPECIAL):
+        value = '"' + value.replace('"', '""') + '"'
+    return f"{key}={value}"
+
+
+ISSUER_FORMATS: Mapping[str, Callable[["x509.Certificate"], str]] = {
+    "card": holder_text,
+    "rfc4514": rfc4514_text,
+    "dotnet": dotnet_text,
+}
+
+
 def card_facts(
     certificate_der: bytes,
     data: Mapping[str, bytes] | None = None,
     *,
-    issuer_format: Callable[["x509.Certificate"], str] = holder_text,
+    issuer_format: str = "card",
 ) -> CardFacts:
     """Read the signature certificate; `data` are the token's objects, for a speciality that it lacks.
 
+    `issuer_format`: one of ISSUER_FORMATS; whether INSi compares the Issuer byte for byte is not public.
     Attributes are found by OID, never by position. Raises cpx.noSignature if it is no certificate of a holder.
     """
     from cryptography import x509
@@ -122,7 +170,7 @@ def card_facts(
         certificate = x509.load_der_x509_certificate(certificate_der)
         names = _names(certificate)
         extensions = _private_extensions(certificate)
-        issuer_text = issuer_format(certificate)
+        issuer_text = ISSUER_FORMATS[issuer_format](certificate)
         issued_by = certificate.issuer.rfc4514_string()
         dates = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     except _unreadable() as error:

@@ -1,7 +1,8 @@
-"""The organisation's software certificate (IGC-Santé, ORG AUTH_CLI), for mutual TLS. ★ (one file, cryptography)
+"""The organisations' software certificates (IGC-Santé, ORG AUTH_CLI), for mutual TLS. ★ (one file, cryptography)
 
 Names: subject CN INSI-MANU or INSI-AUTO, OU = structure identifier (padoa/tlsi-ins README and public
-support pages, second hand); extension 1.2.250.1.71.1.2.5 tells test from production.
+support pages, second hand); extension 1.2.250.1.71.1.2.5 tells test from production. Where it is absent, the
+issuer does for a test certificate: the test CAs of IGC-Santé are named "TEST …". Which one a call uses: structures.py.
 """
 
 from dataclasses import dataclass, field
@@ -9,16 +10,16 @@ from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 
 from agent.errors import AgentError, Code
-from agent.model import Environment, rfc3339
 from agent.signing.cpx import Mark, mark_of
+from agent.signing.structures import INSI_NAMES
 
-INSI_NAMES = ("INSI-MANU", "INSI-AUTO")
+_TEST_ISSUER = "TEST "
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,13 @@ class OrganisationCertificate:
     """An open .p12. The key does not print."""
 
     common_name: str
-    structure: str  # OU: 1 + FINESS or 3 + SIRET; Emetteur of INSi's context
+    structure: str | None  # OU: 1 + FINESS or 3 + SIRET; Emetteur of INSi's context
     organisation: str
     environment: Mark
+    not_before: datetime
     not_after: datetime
     issuer: str  # common name of the issuing CA
+    fingerprint: str  # SHA-256 of the DER, hexadecimal
     _chain: tuple[x509.Certificate, ...] = field(repr=False)
     _key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey = field(repr=False)
 
@@ -63,25 +66,20 @@ def open_p12(path: Path, passphrase: bytes) -> OrganisationCertificate:
         raise AgentError(Code.CERTIFICATE_UNREADABLE, "no key with its certificate")
     if subject.get(NameOID.COMMON_NAME) not in INSI_NAMES:
         raise AgentError(Code.CERTIFICATE_NOT_INSI)
+    issued_by = issuer.get(NameOID.COMMON_NAME, "")
+    mark = mark_of(certificate)
     return OrganisationCertificate(
         common_name=subject[NameOID.COMMON_NAME],
-        structure=subject.get(NameOID.ORGANIZATIONAL_UNIT_NAME, ""),
+        structure=subject.get(NameOID.ORGANIZATIONAL_UNIT_NAME) or None,
         organisation=subject.get(NameOID.ORGANIZATION_NAME, ""),
-        environment=mark_of(certificate),
+        environment="test" if mark == "unknown" and issued_by.startswith(_TEST_ISSUER) else mark,
+        not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
-        issuer=issuer.get(NameOID.COMMON_NAME, ""),
+        issuer=issued_by,
+        fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
         _chain=_chain(certificate, others),
         _key=key,
     )
-
-
-def check_usable(certificate: OrganisationCertificate, *, environment: Environment, now: datetime) -> None:
-    """Raises certificate.environment (fact certificate; an unknown mark passes), certificate.expired."""
-    mark = certificate.environment
-    if mark != "unknown" and (mark == "production") != (environment is Environment.PRODUCTION):
-        raise AgentError(Code.CERTIFICATE_ENVIRONMENT, certificate=mark)
-    if now > certificate.not_after:
-        raise AgentError(Code.CERTIFICATE_EXPIRED, notAfter=rfc3339(certificate.not_after))
 
 
 def _names(name: x509.Name) -> dict[x509.ObjectIdentifier, str]:

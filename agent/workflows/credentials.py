@@ -1,6 +1,6 @@
 """How a call to INSi is authenticated: by the professional's card, or by the organisation's certificate."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from agent.config import BillingId
 from agent.errors import AgentError, Code
+from agent.insi.operations import Operation
+from agent.insi.ports import Sender
 from agent.model import Activity, AuthMode, Environment
 from agent.protocol.messages import InsiParams
 from agent.signing import cpx as card_rules
 from agent.signing.cpx import CardFacts
 from agent.signing.ports import TokenSeen
+from agent.signing.structures import Purpose, doubts
 from agent.tray.bridge import ActivityQuestion
 from agent.workflows import cpx
 from agent.workflows.desk import Asker, Desk
@@ -22,74 +25,100 @@ from agent.workflows.rates import Rated
 if TYPE_CHECKING:
     from agent.signing.xmlsig import SignedAssertion
 
-PURPOSE = "Rechercher l'INS d'un patient"
+PRO_SANTE_CONNECT = "psc"
+
+# What the windows say that a call with the card is for.
+_ACTS = {
+    Operation.WITH_VITALE: "Rechercher l'INS d'un patient",
+    Operation.BY_TRAITS: "Rechercher l'INS d'un patient",
+    Operation.VERIFY: "Vérifier l'INS d'un patient",
+}
 
 
 @dataclass(frozen=True, repr=False)
 class Credentials:
-    """What an attempt needs: who sends, and a fresh enough assertion where there is one."""
+    """What an attempt needs: as whom it is sent, and a fresh enough assertion where there is one."""
 
-    mode: AuthMode
-    emitter: str
-    professional: str | None
-    structure: str | None
+    sender: Sender
+    emitter: str  # empty where the organisation's certificate names no structure
     assertion: Callable[[], Awaitable[Any | None]]  # the signed element to embed; None in organisation mode
-    warnings: list[str]  # test or production could not be told: never a refusal
+    professional: str | None = None
+    structure: str | None = None
+    certificate: str | None = None  # common name of the organisation's
+    warnings: Sequence[str] = ()  # never a refusal
+
+    @property
+    def mode(self) -> AuthMode:
+        return self.sender.mode
 
 
-def choose_mode(desk: Desk, params: InsiParams) -> AuthMode:
-    """The mode asked for, else the preferred one. Raises authMode.unavailable, user.required."""
-    mode = params.auth_mode or desk.auth_modes()[0]
-    if mode not in desk.auth_modes():
-        raise AgentError(Code.AUTH_MODE_UNAVAILABLE, available=[known.value for known in desk.auth_modes()])
-    if mode is AuthMode.ORGANISATION and params.user is None and desk.environment is not Environment.SIMULATED:
-        raise AgentError(Code.USER_REQUIRED)
-    return mode
+def choose_mode(desk: Desk, asker: Asker, params: InsiParams) -> AuthMode:
+    """The mode asked for, else the preferred one. Raises authMode.psc, authMode.unavailable, user.required.
+
+    A certificate that is configured, but not for this origin's software, is a matter of `credentials`.
+    """
+    known = desk.auth_modes(asker.origin)
+    asked = params.auth_mode or known[0].value
+    if asked == PRO_SANTE_CONNECT:
+        raise AgentError(Code.AUTH_MODE_PSC)
+    if asked == AuthMode.ORGANISATION and desk.organisation_configured():
+        if params.user is None and desk.environment is not Environment.SIMULATED:
+            raise AgentError(Code.USER_REQUIRED)
+    elif asked != AuthMode.CPX:
+        raise AgentError(Code.AUTH_MODE_UNAVAILABLE, available=[mode.value for mode in known])
+    return AuthMode(asked)
 
 
 @asynccontextmanager
-async def credentials(desk: Desk, asker: Asker, params: InsiParams, mode: AuthMode) -> AsyncIterator[Credentials]:
-    """Hold what authenticates a call, for as long as the call lasts.
+async def credentials(
+    desk: Desk,
+    asker: Asker,
+    params: InsiParams,
+    mode: AuthMode,
+    operation: Operation,
+    *,
+    purpose: Purpose = Purpose.PERSON,
+) -> AsyncIterator[Credentials]:
+    """Hold what authenticates a call of this operation, for as long as the call lasts.
 
     Raises the codes of `cpx.unlocked`, speciality.missing and billingId.missing before the code is asked, and
     once more billingId.missing, activity.needed; certificate.*.
     """
     if mode is AuthMode.ORGANISATION:
-        yield await _organisation(desk)
+        yield await _organisation(desk, asker.origin, purpose)
         return
+    act = _ACTS[operation]
     async with cpx.unlocked(
-        desk, asker, purpose=PURPOSE, signs=True, check=partial(_check_configured, desk, params.activity)
+        desk, asker, purpose=act, signs=True, check=partial(_check_configured, desk, params.activity)
     ) as card:
-        activity = await _activity(desk, asker, card, params.activity)
+        activity = await _activity(desk, asker, card, params.activity, act)
         billing_id = _billing_id(desk, card.facts, activity)
         if billing_id is None:
             raise AgentError(Code.BILLING_ID_MISSING)
         yield Credentials(
-            mode=mode,
+            sender=Sender(mode),
             emitter=card.facts.professional.national_id,
+            assertion=_Assertions(desk, card, billing_id, activity).fresh,
             professional=card.facts.professional.national_id,
             structure=activity.structure_id,
-            assertion=_Assertions(desk, card, billing_id, activity).fresh,
             warnings=["cpx.environmentUnknown"] if card.facts.environment == "unknown" else [],
         )
 
 
-async def _organisation(desk: Desk) -> Credentials:
-    from agent.signing import organisation as organisation_rules
-
-    certificate = await desk.organisation()
-    organisation_rules.check_usable(certificate, environment=desk.environment, now=desk.now())
+async def _organisation(desk: Desk, origin: str, purpose: Purpose) -> Credentials:
+    certificate = desk.choose_certificate(await desk.organisations(), origin, purpose)
+    issuers = desk.settings().organisation.issuers
 
     async def none() -> None:
         return None
 
     return Credentials(
-        mode=AuthMode.ORGANISATION,
-        emitter=certificate.structure,
-        professional=None,
-        structure=certificate.structure,
+        sender=Sender(AuthMode.ORGANISATION, certificate.fingerprint),
+        emitter=certificate.structure or "",
         assertion=none,
-        warnings=["certificate.environmentUnknown"] if certificate.environment == "unknown" else [],
+        structure=certificate.structure,
+        certificate=certificate.common_name,
+        warnings=doubts(certificate, issuers=None if desk.environment is Environment.SIMULATED else issuers),
     )
 
 
@@ -97,11 +126,16 @@ class _Assertions:
     """One assertion for an operation, signed again when an attempt finds it too old."""
 
     def __init__(self, desk: Desk, card: cpx.Unlocked, billing_id: str, activity: Activity) -> None:
-        from agent.signing.assertion import assertion_attributes
+        from agent.signing.assertion import AttributeNames, assertion_attributes
 
         self._desk, self._card = desk, card
-        name = desk.settings().cpx.speciality_attribute
-        self._attributes = assertion_attributes(billing_id, activity.sector, _speciality(desk, card.facts), name)
+        settings = desk.settings().cpx
+        self._attributes = assertion_attributes(
+            billing_id,
+            activity.sector,
+            _speciality(desk, card.facts),
+            AttributeNames(settings.billing_attribute, settings.speciality_attribute, settings.sector_attribute),
+        )
         self._signed: SignedAssertion | None = None
 
     async def fresh(self) -> Any:
@@ -171,7 +205,7 @@ def _configured_activity(desk: Desk, facts: CardFacts) -> str | None:
     return desk.settings().cpx.activities.get(facts.professional.national_id)
 
 
-async def _activity(desk: Desk, asker: Asker, card: cpx.Unlocked, named: str | None) -> Activity:
+async def _activity(desk: Desk, asker: Asker, card: cpx.Unlocked, named: str | None, act: str) -> Activity:
     """The activity named by the call, else chosen in this session, else configured, else the only one, else asked.
 
     Raises activity.needed with the list, and with `unknown` {id, from} when the card has no such activity.
@@ -189,7 +223,7 @@ async def _activity(desk: Desk, asker: Asker, card: cpx.Unlocked, named: str | N
     if named or not activities or desk.settings().cpx.activity_question == "page":
         raise AgentError(Code.ACTIVITY_NEEDED, **facts)
     try:
-        answer = await _ask_activity(desk, asker, card, activities, unknown=wanted)
+        answer = await _ask_activity(desk, asker, card, activities, act, unknown=wanted)
     except AgentError as error:
         if error.code is Code.ACTIVITY_NEEDED:
             error.facts |= facts
@@ -200,7 +234,7 @@ async def _activity(desk: Desk, asker: Asker, card: cpx.Unlocked, named: str | N
 
 
 async def _ask_activity(
-    desk: Desk, asker: Asker, card: cpx.Unlocked, activities: list[Activity], *, unknown: str | None
+    desk: Desk, asker: Asker, card: cpx.Unlocked, activities: list[Activity], act: str, *, unknown: str | None
 ) -> str:
     desk.take(Rated.ACTIVITY_WINDOW, asker.origin)
     await asker.progress("cpx.activity", "consent")
@@ -209,7 +243,7 @@ async def _ask_activity(
         ActivityQuestion(
             origin=asker.origin,
             software=software.name if software else "",
-            operation=PURPOSE,
+            operation=act,
             holder=card.facts.professional.name,
             activities=tuple(activities),
             unknown=unknown,

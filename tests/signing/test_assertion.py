@@ -11,9 +11,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from lxml import etree
 
+from agent.config import Cpx
 from agent.errors import AgentError, Code
-from agent.signing.assertion import assertion_attributes, unsigned_assertion
-from agent.signing.cpx import card_facts
+from agent.signing.assertion import AttributeNames, assertion_attributes, unsigned_assertion
+from agent.signing.cpx import ISSUER_FORMATS, card_facts
 from agent.signing.xmlsig import SignedAssertion, sign
 from agent.simulator.pki import Issued, Person, issue_card_certificate
 
@@ -60,7 +61,7 @@ class Key:
 
 
 def unsigned(doctor: Issued) -> etree._Element:
-    attributes = assertion_attributes("991234567", "SA07", "SM26", "codeSpecialiteAMO")
+    attributes = assertion_attributes("991234567", "SA07", "SM26", AttributeNames())
     return unsigned_assertion(card_facts(doctor.der), assertion_id=ID, issued_at=AT, attributes=attributes)
 
 
@@ -75,13 +76,49 @@ def xmlsec1(file: Path, certificate: Issued) -> int:
     return subprocess.run(command, check=False, capture_output=True).returncode
 
 
-def test_only_physicians_carry_a_speciality_under_the_name_of_the_settings() -> None:
-    """SEL-MP-043 v05.00.01 §3.2 (second hand); the wire name is not proven."""
-    with_it = assertion_attributes("1", "SA05", "SM26", "codeSpecialite")
-    without = assertion_attributes("1", "SA05", None, "codeSpecialite")
+def test_only_physicians_carry_a_speciality() -> None:
+    """SEL-MP-043 v05.00.01 §3.2 (second hand)."""
+    with_it = assertion_attributes("1", "SA05", "SM26", AttributeNames())
+    without = assertion_attributes("1", "SA05", None, AttributeNames())
 
-    assert with_it == [("identifiantFacturation", "1"), ("codeSpecialite", "SM26"), ("secteurActivite", "SA05")]
+    assert with_it == [("identifiantFacturation", "1"), ("codeSpecialiteAMO", "SM26"), ("secteurActivite", "SA05")]
     assert without == [("identifiantFacturation", "1"), ("secteurActivite", "SA05")]
+
+
+def test_the_wire_names_are_those_of_the_settings() -> None:
+    """Two spellings of the speciality's name circulate: which one is read is not proven."""
+    names = AttributeNames("IdFacturation", "codeSpecialite", "Secteur")
+
+    assert assertion_attributes("1", "SA05", "SM26", names) == [
+        ("IdFacturation", "1"),
+        ("codeSpecialite", "SM26"),
+        ("Secteur", "SA05"),
+    ]
+
+
+def test_the_settings_names_are_the_public_ones_until_somebody_changes_them() -> None:
+    settings = Cpx()
+
+    assert AttributeNames() == AttributeNames(
+        settings.billing_attribute, settings.speciality_attribute, settings.sector_attribute
+    )
+    assert settings.issuer_format == "card"
+
+
+@pytest.mark.parametrize("issuer_format", ISSUER_FORMATS)
+def test_another_spelling_of_the_issuer_changes_the_issuer_alone(
+    doctor: Issued, tmp_path: Path, issuer_format: str
+) -> None:
+    facts = card_facts(doctor.der, issuer_format=issuer_format)
+    attributes = assertion_attributes("991234567", "SA07", "SM26", AttributeNames())
+    assertion = unsigned_assertion(facts, assertion_id=ID, issued_at=AT, attributes=attributes)
+    file = tmp_path / "assertion.xml"
+    file.write_bytes(sign(assertion, doctor.der, Key(doctor).sign).xml_bytes())
+
+    assert xmlsec1(file, doctor) == 0
+    assert assertion[0].text == facts.issuer_text
+    assertion[0].text = card_facts(doctor.der).issuer_text
+    assert etree.tostring(assertion) == etree.tostring(unsigned(doctor))
 
 
 def test_the_signature_has_its_place_between_issuer_and_subject(doctor: Issued) -> None:

@@ -1,15 +1,18 @@
 """What a CPx certificate and its data objects say."""
 
 from datetime import UTC, datetime, timedelta
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.config import Cpx
 from agent.errors import AgentError, Code
 from agent.model import CardKind, CpxKind, Environment, PinState
 from agent.readers.kinds import kind_of
 from agent.signing.cpx import (
+    ISSUER_FORMATS,
     CardFacts,
     activities,
     card_facts,
@@ -62,11 +65,12 @@ def refusal(facts: CardFacts, environment: Environment, now: datetime = NOW) -> 
     return None
 
 
-def outcome(certificate_der: bytes) -> str:
+def outcome(certificate_der: bytes, issuer_format: str = "card") -> str:
     try:
-        return "card" if card_facts(certificate_der).professional.national_id else "nobody"
+        facts = card_facts(certificate_der, issuer_format=issuer_format)
     except AgentError as error:
         return error.code
+    return "card" if facts.professional.national_id and facts.issuer_text else "nobody"
 
 
 def test_the_holder_is_found_by_oid_wherever_the_attributes_stand(ca: Issued, doctor: Issued) -> None:
@@ -78,6 +82,47 @@ def test_the_holder_is_found_by_oid_wherever_the_attributes_stand(ca: Issued, do
     assert physician.issuer_text == "SN=EXEMPLE+2.5.4.42=CAMILLE+CN=899900000017,T=Médecin,C=FR"
     assert (nurse.professional.name, nurse.professional.national_id) == ("ZOE FICTIVE-INFIRMIERE", "00B6000000")
     assert (physician.professional.name, physician.professional.national_id) == ("CAMILLE EXEMPLE", "899900000017")
+
+
+@pytest.mark.parametrize(
+    ("issuer_format", "nurse", "physician"),
+    [
+        (
+            "card",
+            "2.5.4.42=ZOE+CN=00B6000000+SN=FICTIVE-INFIRMIERE,T=Infirmier,C=FR",
+            "SN=EXEMPLE+2.5.4.42=CAMILLE+CN=899900000017,T=Médecin,C=FR",
+        ),
+        (
+            "rfc4514",
+            "2.5.4.42=ZOE+CN=00B6000000+2.5.4.4=FICTIVE-INFIRMIERE,2.5.4.12=Infirmier,C=FR",
+            "2.5.4.4=EXEMPLE+2.5.4.42=CAMILLE+CN=899900000017,2.5.4.12=Médecin,C=FR",
+        ),
+        (
+            "dotnet",
+            "G=ZOE + CN=00B6000000 + SN=FICTIVE-INFIRMIERE, T=Infirmier, C=FR",
+            "SN=EXEMPLE + G=CAMILLE + CN=899900000017, T=Médecin, C=FR",
+        ),
+    ],
+)
+def test_the_holders_name_has_several_spellings(
+    ca: Issued, doctor: Issued, issuer_format: str, nurse: str, physician: str
+) -> None:
+    """The sample assertion's is the default; the GIE's kit writes .NET's. Which one INSi compares is not public."""
+    card = issue_card_certificate(ca, NURSE)
+
+    assert set(get_args(Cpx.model_fields["issuer_format"].annotation)) == set(ISSUER_FORMATS)
+    assert card_facts(card.der, issuer_format=issuer_format).issuer_text == nurse
+    assert card_facts(doctor.der, issuer_format=issuer_format).issuer_text == physician
+
+
+def test_dotnet_puts_what_could_be_misread_between_quotes(ca: Issued) -> None:
+    odd = issue_card_certificate(ca, Person(family='D"EXEMPLE <&>', given="Ça, là", title=" Médecin"))
+
+    text = card_facts(odd.der, issuer_format="dotnet").issuer_text
+
+    assert 'SN="D""EXEMPLE <&>"' in text
+    assert 'G="Ça, là"' in text
+    assert text.endswith(', T=" Médecin", C=FR')
 
 
 def test_profession_speciality_and_card_number_come_from_the_private_extensions(ca: Issued, doctor: Issued) -> None:
@@ -248,12 +293,18 @@ def test_any_bytes_are_a_card_or_a_code(content: bytes) -> None:
     assert refused.value.code is Code.CPX_NO_SIGNATURE
 
 
-@given(position=st.integers(min_value=0, max_value=1100), byte=st.integers(0, 255))
-def test_a_damaged_certificate_is_a_card_or_a_code(doctor: Issued, position: int, byte: int) -> None:
+@given(
+    position=st.integers(min_value=0, max_value=1100),
+    byte=st.integers(0, 255),
+    issuer_format=st.sampled_from(list(ISSUER_FORMATS)),
+)
+def test_a_damaged_certificate_is_a_card_or_a_code(
+    doctor: Issued, position: int, byte: int, issuer_format: str
+) -> None:
     damaged = bytearray(doctor.der)
     damaged[position % len(damaged)] = byte
 
-    assert outcome(bytes(damaged)) in ("card", Code.CPX_NO_SIGNATURE)
+    assert outcome(bytes(damaged), issuer_format) in ("card", Code.CPX_NO_SIGNATURE)
 
 
 def test_a_card_held_against_the_reader_shows_a_technical_certificate_alone(ca: Issued) -> None:

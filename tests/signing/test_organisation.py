@@ -5,15 +5,17 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
+from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.errors import AgentError, Code
 from agent.model import Environment
-from agent.signing.organisation import OrganisationCertificate, check_usable, open_p12
-from agent.simulator.pki import Issued, issue_organisation, p12
+from agent.signing.organisation import OrganisationCertificate, open_p12
+from agent.signing.structures import check_usable, doubts
+from agent.simulator.pki import Issued, issue_ca, issue_organisation, p12
 
 PASSPHRASE = b"ne pas deviner"
 
@@ -45,8 +47,9 @@ def refusal(certificate: OrganisationCertificate, environment: Environment, now:
     return None
 
 
-def test_it_says_who_it_is_for(file: Path) -> None:
-    certificate = open_p12(file, PASSPHRASE)
+def test_it_says_who_it_is_for(ca: Issued, tmp_path: Path) -> None:
+    issued = issue_organisation(ca)
+    certificate = open_p12(stored(tmp_path, issued, ca), PASSPHRASE)
 
     assert (
         certificate.common_name,
@@ -54,7 +57,9 @@ def test_it_says_who_it_is_for(file: Path) -> None:
         certificate.organisation,
         certificate.environment,
     ) == ("INSI-MANU", "10B0999999", "STRUCTURE FICTIVE DU SIMULATEUR", "test")
-    assert certificate.issuer == "SIMULATEUR AC IGC-SANTE FORT PERSONNES"
+    (issuer,) = ca.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    assert certificate.issuer == issuer.value
+    assert certificate.fingerprint == issued.certificate.fingerprint(hashes.SHA256()).hex()
 
 
 def test_a_missing_file_a_wrong_passphrase_and_another_file_are_told_apart(file: Path, tmp_path: Path) -> None:
@@ -79,7 +84,7 @@ def test_both_names_of_insi_are_accepted(ca: Issued, tmp_path: Path, name: str) 
     assert open_p12(stored(tmp_path, issue_organisation(ca, common_name=name), ca), PASSPHRASE).common_name == name
 
 
-@pytest.mark.parametrize("name", ["insi-manu", "INSI_MANU", "DMP-MANU"])
+@pytest.mark.parametrize("name", ["insi-manu", "INSI_MANU", "INSI-MANU ", "DMP-MANU"])
 def test_another_name_is_refused_before_insi_does(ca: Issued, tmp_path: Path, name: str) -> None:
     """INSi answers fault desir_560 to it (padoa/tlsi-ins README)."""
     assert opening(stored(tmp_path, issue_organisation(ca, common_name=name), ca)) is Code.CERTIFICATE_NOT_INSI
@@ -103,11 +108,47 @@ def test_test_certificates_and_production_never_meet(
     assert refusal(certificate, environment, datetime.now(UTC)) is expected
 
 
-def test_an_expired_certificate_is_refused(file: Path) -> None:
+@pytest.mark.parametrize(
+    ("authority", "mark", "environment"),
+    [
+        ("TEST AC IGC-SANTE ELEMENTAIRE ORGANISATIONS", None, "test"),
+        ("AC IGC-SANTE ELEMENTAIRE ORGANISATIONS", None, "unknown"),
+        ("TESTEUR AC", None, "unknown"),
+        ("TEST AC IGC-SANTE ELEMENTAIRE ORGANISATIONS", 0x03, "production"),  # the certificate's own word counts
+    ],
+)
+def test_a_test_authority_tells_a_test_certificate_where_it_does_not_say_itself(
+    ca: Issued, tmp_path: Path, authority: str, mark: int | None, environment: str
+) -> None:
+    issuer = issue_ca(ca, authority)
+    certificate = open_p12(stored(tmp_path, issue_organisation(issuer, mark=mark), ca), PASSPHRASE)
+
+    assert (certificate.issuer, certificate.environment) == (authority, environment)
+
+
+def test_a_certificate_counts_between_its_dates_alone(file: Path) -> None:
     certificate = open_p12(file, PASSPHRASE)
 
+    early = certificate.not_before - timedelta(seconds=1)
+    assert refusal(certificate, Environment.TEST, early) is Code.CERTIFICATE_NOT_YET_VALID
+    assert refusal(certificate, Environment.TEST, certificate.not_before) is None
     assert refusal(certificate, Environment.TEST, certificate.not_after) is None
     assert refusal(certificate, Environment.TEST, certificate.not_after + timedelta(1)) is Code.CERTIFICATE_EXPIRED
+
+
+def test_what_insi_may_object_to_is_a_warning(ca: Issued, tmp_path: Path) -> None:
+    """S113: the structure's number travels in the OU."""
+    bare = open_p12(stored(tmp_path, issue_organisation(ca, structure_id=None, mark=None), ca), PASSPHRASE)
+    whole = open_p12(stored(tmp_path, issue_organisation(ca), ca), PASSPHRASE)
+
+    assert bare.structure is None
+    assert doubts(bare, issuers=["AC DE SANTE"]) == [
+        "certificate.environmentUnknown",
+        "certificate.issuerUnknown",
+        "certificate.structureMissing",
+    ]
+    assert doubts(whole, issuers=["AC DE SANTE", whole.issuer]) == []
+    assert doubts(whole, issuers=None) == []
 
 
 def test_its_chain_ends_before_the_root_and_its_key_belongs_to_it(file: Path) -> None:
