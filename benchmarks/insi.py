@@ -5,9 +5,11 @@ import time
 from datetime import UTC, datetime
 
 from agent.insi.answers import read_answer
+from agent.insi.contract import Contract, open_contract
 from agent.insi.envelope import Ids, Lps, build
 from agent.insi.http import ClientMaterial, Endpoint, HttpTeleservice
 from agent.insi.operations import TraitsQuery
+from agent.insi.ports import Sender
 from agent.model import AuthMode
 from benchmarks.client import call, conversation
 from benchmarks.figures import Effort, Measured, spread
@@ -15,17 +17,18 @@ from benchmarks.parts import Parts
 
 LPS = Lps("SIMULATEUR-0001", "Banc d'essai", "1", "00000000-0000-4000-8000-000000000001", "urn:lps:banc:1")
 QUERY = TraitsQuery("ADRTROIS", "TOUSSAINT", "M", "1960-01-01", None, ())
-MODE = AuthMode.ORGANISATION
+SENDER = Sender(AuthMode.ORGANISATION)
 
 
 def kept_session(parts: Parts, effort: Effort) -> Measured:
     """The second call on a connection against the first, which opens it and shows the client certificate."""
     client = ClientMaterial(parts.organisation.pem, parts.organisation.key)
-    endpoint = Endpoint(parts.insi.url(MODE), parts.ca.pem, client)
+    contract = open_contract(None, None)
+    endpoint = Endpoint(parts.insi.url(SENDER.mode), parts.ca.pem, client)
 
     def ratio() -> float:
-        network = HttpTeleservice({MODE: endpoint})
-        first, second = _seconds(network), _seconds(network)
+        network = HttpTeleservice(lambda _sender: endpoint)
+        first, second = _seconds(network, contract), _seconds(network, contract)
         network.close()
         return second / first
 
@@ -33,10 +36,12 @@ def kept_session(parts: Parts, effort: Effort) -> Measured:
     return Measured([ratio() for _ in range(effort.turns)])
 
 
-def _seconds(network: HttpTeleservice) -> float:
-    message = build(QUERY, lps=LPS, emitter="BANC", assertion=None, ids=Ids.fresh(), at=datetime.now(UTC))
+def _seconds(network: HttpTeleservice, contract: Contract) -> float:
+    message = build(
+        QUERY, contract=contract, lps=LPS, emitter="BANC", assertion=None, ids=Ids.fresh(), at=datetime.now(UTC)
+    )
     began = time.perf_counter()
-    reply = network.post(MODE, message.action, message.body)
+    reply = network.post(SENDER, message.action, message.body)
     took = time.perf_counter() - began
     assert read_answer(reply).code == "00"
     return took

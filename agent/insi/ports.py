@@ -16,6 +16,15 @@ class HttpReply:
     status: int
     body: bytes = field(repr=False)
     duration_ms: int
+    warnings: tuple[str, ...] = ()  # about the server: revocation.unchecked
+
+
+@dataclass(frozen=True)
+class Sender:
+    """As whom a message goes: each has a kept TLS session of its own."""
+
+    mode: AuthMode
+    certificate: str | None = None  # SHA-256 of the organisation's certificate, hexadecimal; None with a card
 
 
 class Teleservice(Protocol):
@@ -25,11 +34,12 @@ class Teleservice(Protocol):
         """Raises insi.notConfigured when nobody said where this mode is served; speaks to nobody."""
         ...
 
-    def post(self, mode: AuthMode, action: str, envelope: bytes) -> HttpReply:
-        """POST one SOAP envelope to the endpoint of this mode; never retries, never follows a redirect.
+    def post(self, sender: Sender, action: str, envelope: bytes) -> HttpReply:
+        """POST one SOAP envelope to the endpoint of this sender's mode; never retries, never follows a redirect.
 
-        Raises insi.notConfigured, insi.unreachable, insi.tls, insi.certificateRefused, insi.timeout,
-        insi.unreadable (body cut short or over the size limit), certificate.unreadable.
+        Raises insi.notConfigured, insi.unreachable, insi.tls, insi.intercepted, insi.revoked,
+        insi.certificateRefused, insi.timeout, insi.unreadable (body cut short or over the size limit),
+        certificate.unreadable, certificate.missing, and proxy.*.
         """
         ...
 

@@ -1,10 +1,10 @@
 """The real client against real TLS on the loopback: each failure has its code, and the next call works."""
 
 import socket
+import ssl
 import stat
 import threading
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,16 +14,20 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from agent.errors import AgentError, Code
-from agent.insi.fake_insi import Misbehaviour, SimulatedInsi
+from agent.insi.fake_insi import SimulatedInsi
+from agent.insi.fake_style import Misbehaviour
 from agent.insi.faults import may_repeat
-from agent.insi.http import ClientMaterial, Endpoint, HttpTeleservice
+from agent.insi.http import ClientMaterial, Endpoint, HttpTeleservice, Limits
 from agent.insi.operations import TraitsQuery
+from agent.insi.ports import Sender
 from agent.model import AuthMode
-from agent.simulator.pki import Issued, issue_organisation, issue_server, make_ca
+from agent.simulator.pki import Issued, issue_organisation, make_ca
+from agent.tls_key import load_key
 from tests.insi.conftest import World, ask, audited, client
 
 QUERY = TraitsQuery("ADRTROIS", "TOUSSAINT", "M", "1960-01-01", None, ())
 ORGANISATION = AuthMode.ORGANISATION
+CARD = Sender(AuthMode.CPX)
 
 
 def code_of(network: HttpTeleservice, mode: AuthMode = ORGANISATION) -> str:
@@ -49,7 +53,7 @@ def code_of(network: HttpTeleservice, mode: AuthMode = ORGANISATION) -> str:
 def test_each_misbehaviour_has_its_code_and_the_next_call_works(
     world: World, insi: SimulatedInsi, what: Misbehaviour, code: Code, repeat: bool
 ) -> None:
-    network = client(world, insi, total_timeout_s=1.5)
+    network = client(world, insi, total_s=1.5)
     assert code_of(network) == "00"
     insi.misbehave(what)
 
@@ -73,82 +77,146 @@ def test_a_service_that_is_always_down_stays_so_until_it_behaves(network: HttpTe
 
 
 def test_the_message_travels_as_soap_12_with_its_action(network: HttpTeleservice, insi: SimulatedInsi) -> None:
-    reply = network.post(ORGANISATION, "urn:an:action", b"<x/>")
+    reply = network.post(Sender(ORGANISATION), "urn:an:action", b"<x/>")
 
     assert reply.status == 500
     assert insi.requests[0].body == b"<x/>"
     assert insi.requests[0].content_type == 'application/soap+xml; charset=utf-8; action="urn:an:action"'
 
 
-def test_the_connection_is_kept(network: HttpTeleservice) -> None:
-    with audited("socket.connect") as connections:
-        assert [code_of(network), code_of(network), code_of(network)] == ["00"] * 3
+# ---------------------------------------------------------------- kept sessions
 
-    assert len(connections) == 1
+
+def test_each_sender_has_its_one_connection_and_keeps_it(world: World, insi: SimulatedInsi) -> None:
+    """A session proves one identity: another one's message never goes through it."""
+    other = issue_organisation(world.ca, common_name="INSI-AUTO", key=world.organisation.key)
+    materials = {name: ClientMaterial(one.pem, one.key) for name, one in [("a", world.organisation), ("b", other)]}
+    network = HttpTeleservice(
+        lambda sender: Endpoint(insi.url(sender.mode), world.ca.pem, materials.get(sender.certificate or ""))
+    )
+    senders = [Sender(ORGANISATION, "a"), Sender(ORGANISATION, "b"), Sender(AuthMode.CPX)]
+
+    with audited("socket.connect") as connections:
+        for _ in range(3):
+            for sender in senders:
+                network.post(sender, "urn:an:action", b"<x/>")
+
+    network.close()
+    assert len(connections) == 3
+    assert len(insi.requests) == 9
+
+
+@pytest.mark.parametrize("limits", [{"kept_idle_s": 0}, {"kept_s": 0}])
+def test_a_session_that_was_silent_or_open_for_long_is_opened_anew(
+    world: World, insi: SimulatedInsi, limits: dict[str, float]
+) -> None:
+    """A firewall forgets a silent connection without telling; a server shows itself again, and its revocation."""
+    network = client(world, insi, **limits)
+
+    with audited("socket.connect") as connections:
+        assert [code_of(network), code_of(network)] == ["00"] * 2
+
+    network.close()
+    assert len(connections) == 2
+
+
+def test_closing_ends_the_connections_and_the_next_call_opens_its_own(
+    network: HttpTeleservice,
+) -> None:
+    with audited("socket.connect") as connections:
+        assert code_of(network) == "00"
+        network.close()
+        assert code_of(network) == "00"
+
+    assert len(connections) == 2
+
+
+def test_a_kept_connection_that_the_server_closed_meanwhile_is_opened_again(world: World) -> None:
+    with scripted(world, [answer_and_leave, answer_and_leave]) as server:
+        network = HttpTeleservice(lambda _: Endpoint(server.url, world.ca.pem))
+        replies = [network.post(CARD, "urn:an:action", b"<x/>") for _ in range(2)]
+        network.close()
+
+    assert [reply.body for reply in replies] == [b"<y/>"] * 2
+    assert (server.connections, server.messages) == (2, 2)
+
+
+def test_a_message_that_may_have_arrived_is_not_sent_again(world: World) -> None:
+    """The server closes just when the second message comes: nobody knows what it did with it."""
+    with scripted(world, [answer_then_leave_at_the_next, answer_and_leave]) as server:
+        network = HttpTeleservice(lambda _: Endpoint(server.url, world.ca.pem))
+        network.post(CARD, "urn:an:action", b"<x/>")
+
+        with pytest.raises(AgentError) as error:
+            network.post(CARD, "urn:an:action", b"<x/>")
+
+        assert error.value.code is Code.INSI_UNREACHABLE
+        assert (server.connections, server.messages) == (1, 2)
+        assert network.post(CARD, "urn:an:action", b"<x/>").status == 200
+        network.close()
+
+    assert (server.connections, server.messages) == (2, 3)
+
+
+class Scripted:
+    """A TLS server that does with each connection what it is told."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.url = f"https://127.0.0.1:{listener.getsockname()[1]}/lps"
+        self.connections = self.messages = 0
+
+    def read(self, connection: ssl.SSLSocket) -> None:
+        message = b""
+        while not message.endswith(b"<x/>"):
+            message += connection.recv(4096)
+        self.messages += 1
+
+
+def answer(server: Scripted, connection: ssl.SSLSocket) -> None:
+    server.read(connection)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n<y/>")
+
+
+def answer_and_leave(server: Scripted, connection: ssl.SSLSocket) -> None:
+    """As keep-alive ends: without a word about it."""
+    answer(server, connection)
+    connection.close()
+
+
+def answer_then_leave_at_the_next(server: Scripted, connection: ssl.SSLSocket) -> None:
+    answer(server, connection)
+    server.read(connection)
+    connection.close()
+
+
+@contextmanager
+def scripted(world: World, steps: list[Callable[[Scripted, ssl.SSLSocket], None]]) -> Iterator[Scripted]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    load_key(context, world.server.pem, world.server.key)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+        server = Scripted(listener)
+
+        def serve() -> None:
+            for step in steps:
+                plain, _ = listener.accept()
+                plain.settimeout(20)
+                server.connections += 1
+                step(server, context.wrap_socket(plain, server_side=True))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield server
+        thread.join()
+
+
+# ---------------------------------------------------------------- what goes wrong
 
 
 def test_a_reply_over_the_limit_is_not_read(world: World, insi: SimulatedInsi) -> None:
     network = client(world, insi, max_reply_bytes=100)
 
     assert code_of(network) == "insi.unreadable"
-
-
-def test_a_server_of_another_authority_gets_nothing(world: World, insi: SimulatedInsi) -> None:
-    assert code_of(client(world, insi, anchors=make_ca().pem)) == "insi.tls"
-    assert insi.requests == []
-
-
-def test_a_server_of_another_name_gets_nothing(world: World) -> None:
-    server = issue_server(world.ca, names=["ailleurs.example"], addresses=["127.0.0.2"])
-    insi = SimulatedInsi(server.pem, server.key_pem, world.ca.pem, record=True)
-    insi.start()
-
-    code = code_of(client(world, insi))
-
-    insi.stop()
-    assert code == "insi.tls"
-    assert insi.requests == []
-
-
-def test_an_expired_server_gets_nothing(world: World) -> None:
-    server = issue_server(world.ca, not_after=datetime.now(UTC) - timedelta(days=1))
-    insi = SimulatedInsi(server.pem, server.key_pem, world.ca.pem, record=True)
-    insi.start()
-
-    code = code_of(client(world, insi))
-
-    insi.stop()
-    assert code == "insi.tls"
-    assert insi.requests == []
-
-
-def test_the_environment_adds_no_anchor(
-    world: World, insi: SimulatedInsi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """REQUESTS_CA_BUNDLE and the like let a workstation's interception in: they are not read."""
-    bundle = tmp_path / "bundle.pem"
-    bundle.write_bytes(world.ca.pem)
-    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
-        monkeypatch.setenv(name, str(bundle))
-
-    assert code_of(client(world, insi, anchors=make_ca().pem)) == "insi.tls"
-
-
-def test_the_environment_adds_no_proxy(world: World, insi: SimulatedInsi, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as trap:
-        trap.setblocking(False)
-        for name in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"):
-            for spelled in (name, name.lower()):
-                monkeypatch.setenv(spelled, f"http://127.0.0.1:{trap.getsockname()[1]}")
-        for spelled in ("NO_PROXY", "no_proxy"):
-            monkeypatch.setenv(spelled, "")  # this machine is no exception
-        assert urllib.request.getproxies()["https"] == f"http://127.0.0.1:{trap.getsockname()[1]}"
-        assert not urllib.request.proxy_bypass("127.0.0.1")
-
-        assert code_of(client(world, insi)) == "00"
-
-        with pytest.raises(BlockingIOError):
-            trap.accept()
 
 
 @pytest.mark.parametrize("kind", ["expired", "stranger"])
@@ -168,14 +236,14 @@ def test_a_client_certificate_that_the_server_refuses_is_said(world: World, insi
 
 
 def test_no_client_certificate_is_refused(world: World, insi: SimulatedInsi) -> None:
-    network = HttpTeleservice({ORGANISATION: Endpoint(insi.url(ORGANISATION), world.ca.pem)})
+    network = HttpTeleservice(lambda _: Endpoint(insi.url(ORGANISATION), world.ca.pem))
 
     assert code_of(network) == "insi.certificateRefused"
 
 
-def test_a_mode_without_endpoint_or_anchors_is_not_configured(insi: SimulatedInsi) -> None:
-    assert code_of(HttpTeleservice({})) == "insi.notConfigured"
-    assert code_of(HttpTeleservice({ORGANISATION: Endpoint(insi.url(ORGANISATION), b"")})) == "insi.notConfigured"
+@pytest.mark.parametrize("anchors", [b"", b"no PEM", b"\xff"])
+def test_an_endpoint_without_anchors_is_not_configured(insi: SimulatedInsi, anchors: bytes) -> None:
+    assert code_of(HttpTeleservice(lambda _: Endpoint(insi.url(ORGANISATION), anchors))) == "insi.notConfigured"
     assert insi.requests == []
 
 
@@ -184,7 +252,12 @@ def test_nobody_at_the_address_is_unreachable(world: World) -> None:
         taken.bind(("127.0.0.1", 0))  # bound, not listening
         url = f"https://127.0.0.1:{taken.getsockname()[1]}/lps"
 
-        assert code_of(HttpTeleservice({ORGANISATION: Endpoint(url, world.ca.pem)})) == "insi.unreachable"
+        assert code_of(HttpTeleservice(lambda _: Endpoint(url, world.ca.pem))) == "insi.unreachable"
+
+
+@pytest.mark.parametrize("name", ["personne.invalid", "a" * 64 + ".invalid", "a..b"])
+def test_a_name_that_nobody_has_is_unreachable(world: World, name: str) -> None:
+    assert code_of(HttpTeleservice(lambda _: Endpoint(f"https://{name}/lps", world.ca.pem))) == "insi.unreachable"
 
 
 @contextmanager
@@ -211,7 +284,7 @@ def plain_server(says: bytes) -> Iterator[str]:
 )
 def test_what_does_not_speak_tls_is_told_apart(world: World, says: bytes, patience_s: float, code: str) -> None:
     with plain_server(says) as url:
-        network = HttpTeleservice({ORGANISATION: Endpoint(url, world.ca.pem)}, connect_timeout_s=patience_s)
+        network = HttpTeleservice(lambda _: Endpoint(url, world.ca.pem), limits=Limits(connect_s=patience_s))
 
         assert code_of(network) == code
         network.close()
@@ -243,7 +316,7 @@ def test_the_client_key_never_lies_in_clear_and_does_not_stay(world: World, tmp_
     own = world.organisation
     chain = own.pem if fitting else issue_organisation(world.ca).pem
     network = HttpTeleservice(
-        {ORGANISATION: Endpoint("https://127.0.0.1:1/lps", world.ca.pem, ClientMaterial(chain, own.key))},
+        lambda _: Endpoint("https://127.0.0.1:1/lps", world.ca.pem, ClientMaterial(chain, own.key)),
         private_folder=tmp_path,
     )
 
@@ -255,7 +328,7 @@ def test_the_client_key_never_lies_in_clear_and_does_not_stay(world: World, tmp_
     assert (folder_mode, file_mode) == (0o700, 0o600)
     assert b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in content
     assert not any(line in content for line in whole_key(own))
-    assert list(tmp_path.iterdir()) == []
+    assert [left.name for left in tmp_path.iterdir()] == ["tls.lock"]
 
 
 def test_what_is_said_of_an_endpoint_holds_no_key(world: World) -> None:
