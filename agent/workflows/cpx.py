@@ -120,7 +120,7 @@ async def unlocked(
         try:
             token = await _inserted(desk, asker)
             certificate = _signature_certificate(desk, token)
-            facts = cpx.card_facts(certificate.der, token.data)
+            facts = cpx.card_facts(certificate.der, token.data, issuer_format=desk.settings().cpx.issuer_format)
             desk.card_not_after = facts.not_after
             cpx.check_usable(facts, environment=desk.environment, now=desk.now())
             check(facts, token)

@@ -1,7 +1,7 @@
 """The desk: everything a workflow works with. Ports made by `app.py`, lanes, turns and what is remembered. No I/O."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -17,6 +17,7 @@ from agent.pin import Pin
 from agent.readers.desk import VitaleSource
 from agent.readers.ports import Readers
 from agent.signing.ports import TokenProcess
+from agent.signing.structures import Opened, Purpose, choose
 from agent.signing.vitale_assertion import VitaleAssertions
 from agent.tray.bridge import ActivityQuestion, PinQuestion
 from agent.tray.state import OrganisationCalls
@@ -27,7 +28,9 @@ from agent.workflows.references import References
 from agent.workflows.searches import Searches
 
 if TYPE_CHECKING:
+    from agent.insi.contract import Contract
     from agent.protocol.server import Progress
+    from agent.signing.certificate_files import CertificateFiles
     from agent.signing.organisation import OrganisationCertificate
 
 T = TypeVar("T")
@@ -101,8 +104,9 @@ class Desk:
     vitale: VitaleSource
     tokens: Callable[[], TokenProcess]
     teleservice: Teleservice
-    load_organisation: Callable[[], "OrganisationCertificate"]  # blocks: a keyring may ask the person
-    load_identity: Callable[[], Identity]  # the same; the value never changes while we run
+    contract: Callable[[], "Contract"]  # blocks at its first use: the network lane's
+    certificates: "CertificateFiles"  # the organisations'; opening them blocks: a keyring may ask the person
+    load_identity: Callable[[], Identity]  # blocks likewise; the value never changes while we run
     journal: Journal
     person: Person
     now: Callable[[], datetime]
@@ -110,6 +114,7 @@ class Desk:
     changed: Callable[[], None]  # the card session opened or closed
     show: Callable[[], None]  # something that the tray tells is no longer so
     account: str | None = None  # of the operating system, for the trace
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep  # between two attempts, in seconds
     vitale_assertions: VitaleAssertions | None = None  # no provider is shipped
     lanes: Lanes = field(default_factory=Lanes)
     card_queue_s: float = CARD_QUEUE_S  # a card operation waits so long for its turn
@@ -127,7 +132,8 @@ class Desk:
     unreset: asyncio.Task[None] | None = None  # tries again to reset a card that another program keeps
     wrong_code: str | None = None  # serial of the card whose last code was wrong
     card_not_after: datetime | None = None  # of the CPx seen last
-    organisation_seen: "OrganisationCertificate | Code | None" = None  # what opening the certificate gave last
+    organisations_seen: list[Opened] | None = None  # what opening the certificates gave last
+    verifies: bool = False  # whether the contract knew WS_INS3 when it was last looked into
     wss_seen: datetime | Code | None = None  # until when wss can be served, or why it is not; None: not wanted
     seen: list[ReaderSeen] | None = None  # what the watcher saw last; None: the card service is down
     seen_change: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -142,15 +148,39 @@ class Desk:
             raise AgentError(Code.SOFTWARE_NOT_AUTHORISED, environment=self.environment.value)
         return row, number
 
-    def auth_modes(self) -> list[AuthMode]:
-        """The modes that may be asked for, the preferred one first."""
+    def auth_modes(self, origin: str) -> list[AuthMode]:
+        """The modes in which this origin may call, the preferred one first.
+
+        With a certificate where some are configured, unless it is known by now that none is of its software's
+        structure. What else may be wrong with it, a call says.
+        """
         modes = [AuthMode.CPX]
-        if self.organisation_configured():
+        if self.organisation_configured() and not self._lacks_certificate(origin):
             modes.append(AuthMode.ORGANISATION)
         return modes
 
     def organisation_configured(self) -> bool:
-        return self.environment is Environment.SIMULATED or self.settings().organisation.certificate is not None
+        return self.environment is Environment.SIMULATED or bool(self.settings().organisation.certificates)
+
+    def choose_certificate(
+        self, opened: Sequence[Opened], origin: str, purpose: Purpose = Purpose.PERSON
+    ) -> "OrganisationCertificate":
+        """The one for this origin's software. Raises the codes of `structures.choose`."""
+        row = self.settings().software_of(origin)
+        return choose(
+            opened,
+            structure=row.structure if row else None,
+            purpose=purpose,
+            environment=self.environment,
+            now=self.now(),
+        )
+
+    def _lacks_certificate(self, origin: str) -> bool:
+        try:
+            self.choose_certificate(self.organisations_seen or [], origin)
+        except AgentError as error:
+            return error.code is Code.CERTIFICATE_STRUCTURE
+        return False
 
     def take(self, what: Rated, origin: str) -> None:
         """Count one against the origin's limits. Raises rate.limited {retryAfterS, limit}."""
@@ -165,15 +195,10 @@ class Desk:
         await self.identity()
         await self.lanes.secrets.run(self.journal.check_key, timeout_s=SECRETS_TIMEOUT_S)
 
-    async def organisation(self) -> "OrganisationCertificate":
-        """The organisation's certificate, opened. Raises certificate.missing/unreadable/notInsi, keyring.absent."""
-        try:
-            opened = await self.lanes.secrets.run(self.load_organisation, timeout_s=SECRETS_TIMEOUT_S)
-        except AgentError as error:
-            self.organisation_seen = error.code
-            raise
-        self.organisation_seen = opened
-        return opened
+    async def organisations(self) -> list[Opened]:
+        """The organisations' certificates that are configured, each open or with what keeps it from opening."""
+        self.organisations_seen = await self.lanes.secrets.run(self.certificates.open, timeout_s=SECRETS_TIMEOUT_S)
+        return self.organisations_seen
 
     def finish(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run `work` to its end, also when the agent stops meanwhile."""

@@ -1,12 +1,13 @@
 """agent.hello and agent.status: who we are, what may be asked, how we are."""
 
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from agent import __version__
 from agent.errors import CATALOGUE, AgentError, Code
 from agent.identity import Identity
-from agent.model import Profile, Right, rfc3339
+from agent.insi.operations import Operation
+from agent.model import Environment, Profile, Right, rfc3339
 from agent.protocol.messages import (
     API_LEVEL,
     AgentName,
@@ -21,10 +22,16 @@ from agent.protocol.messages import (
     StatusResult,
 )
 from agent.protocol.methods import METHODS, WHILE_PENDING
+from agent.signing.structures import check_dates
 from agent.workflows.desk import Asker, Desk
+from agent.workflows.verify import may_be_known
+
+if TYPE_CHECKING:
+    from agent.signing.organisation import OrganisationCertificate
 
 EXPIRY_DAYS = (90, 30, 7)
 WSS_EXPIRY_DAYS = (30, 7)  # made anew at once, by one command
+_CONTRACT_TIMEOUT_S, _CONTRACT_WAIT_S = 20, 0.5  # while INSi is being called, what was known last counts
 _STILL_VERIFIED = {
     "fr": "Un autre logiciel garde la carte CPS : son code y reste validé. La retirer si vous quittez le poste.",
     "en": "Another program keeps the CPS card: its code stays verified on it. Take it out when you leave.",
@@ -45,6 +52,7 @@ async def hello(desk: Desk, asker: Asker, params: HelloParams) -> HelloResult:
         if Right.ADMIN not in asker.rights or params.challenge:
             raise
         identity = None
+    await _look_into_contract(desk)
     return _hello(desk, asker, identity, params.challenge)
 
 
@@ -54,6 +62,7 @@ async def changed(desk: Desk, asker: Asker) -> ChangedParams:
         identity = await desk.identity()
     except AgentError:
         identity = None
+    await _look_into_contract(desk)
     return _changed(_hello(desk, asker, identity, None), notices(desk))
 
 
@@ -94,7 +103,9 @@ async def status(desk: Desk, asker: Asker, _params: NoParams) -> StatusResult:
 def notices(desk: Desk) -> list[Notice]:
     """Certificates that end soon, in words (S015)."""
     found = []
-    if desk.card_not_after is not None:
+    if desk.card_not_after is not None and desk.card_not_after < desk.now():
+        found.append(_trouble(Code.CPX_EXPIRED))
+    elif desk.card_not_after is not None:
         found += _expiry(
             "cpx.expires",
             "Le certificat de la carte CPS",
@@ -105,18 +116,27 @@ def notices(desk: Desk) -> list[Notice]:
     found += _wss(desk)
     if desk.unreset is not None:
         found.append(Notice(reason="cpx.codeStillVerified", message=_STILL_VERIFIED))
-    organisation = desk.organisation_seen
-    if isinstance(organisation, Code):
-        found.append(_trouble(organisation))
-    elif organisation is not None:
-        found += _expiry(
-            "certificate.expires",
-            "Le certificat de la structure",
-            "The organisation's certificate",
-            organisation.not_after,
-            desk.now(),
-        )
-    return found
+    for one in desk.organisations_seen or []:
+        found += _organisation(one.found, desk.now())
+    return [notice for at, notice in enumerate(found) if notice not in found[:at]]
+
+
+def _organisation(found: "OrganisationCertificate | AgentError", now: datetime) -> list[Notice]:
+    """Why it cannot be used, or that it will soon end. Which structure's it is, no site is told."""
+    if isinstance(found, AgentError):
+        return [_trouble(found.code)]
+    try:
+        check_dates(found, now)
+    except AgentError as error:
+        return [_trouble(error.code)]
+    return _expiry(
+        "certificate.expires",
+        f"Le certificat {found.common_name} de la structure",
+        f"The organisation's certificate {found.common_name}",
+        found.not_after,
+        now,
+        certificate=found.common_name,
+    )
 
 
 def _wss(desk: Desk) -> list[Notice]:
@@ -156,6 +176,7 @@ def _expiry(
     *,
     thresholds: tuple[int, ...] = EXPIRY_DAYS,
     then: tuple[str, str] = ("en commander un nouveau à l'ANS", "order a new one from ANS"),
+    **facts: str,
 ) -> list[Notice]:
     days = (not_after - now).days
     threshold = min((limit for limit in thresholds if days <= limit), default=None)
@@ -165,7 +186,7 @@ def _expiry(
         "fr": f"{what_fr} expire dans {max(days, 0)} jours : {then[0]}.",
         "en": f"{what_en} expires in {max(days, 0)} days: {then[1]}.",
     }
-    return [Notice(reason=reason, message=words, facts={"daysLeft": days, "notAfter": rfc3339(not_after)})]
+    return [Notice(reason=reason, message=words, facts={"daysLeft": days, "notAfter": rfc3339(not_after), **facts})]
 
 
 def _changed(known: HelloResult, warnings: list[Notice]) -> ChangedParams:
@@ -202,7 +223,7 @@ def _hello(desk: Desk, asker: Asker, identity: Identity | None, challenge: str |
         origin_state="allowed",
         environment=desk.environment,
         profile=desk.settings().profile,
-        auth_modes=[mode.value for mode in desk.auth_modes()],
+        auth_modes=[mode.value for mode in desk.auth_modes(asker.origin)],
         capabilities=_capabilities(desk, asker),
         receipt_key=identity.public_jwk() if identity else {},
         proof=proof,
@@ -214,6 +235,8 @@ def _capabilities(desk: Desk, asker: Asker) -> list[str]:
     rights = set(asker.rights)
     if desk.settings().profile is Profile.CONSUMER:
         rights.discard(Right.RETRIEVE)
+    if not desk.verifies:
+        rights.discard(Right.VERIFY)
     allowed = [method for method in METHODS.values() if method.right is None or method.right in rights]
     here = {
         "vitale.rank": desk.vitale.gives_rank and Right.VITALE in rights,
@@ -224,3 +247,21 @@ def _capabilities(desk: Desk, asker: Asker) -> list[str]:
         for method in allowed
         for name in (method.name, *(f"{method.name}:{param}" for param in method.optional_params()))
     ] + [name for name, so in here.items() if so]
+
+
+async def _look_into_contract(desk: Desk) -> None:
+    """Know whether WS_INS3 can be asked here. A contract is read for that only where it may know it."""
+    simulated = desk.environment is Environment.SIMULATED
+    if simulated or not may_be_known(desk.settings(), desk.environment):
+        desk.verifies = simulated
+        return
+
+    def check() -> None:
+        desk.contract().check(Operation.VERIFY, simulated=False)
+
+    try:
+        await desk.lanes.network.run(check, timeout_s=_CONTRACT_TIMEOUT_S, wait_s=_CONTRACT_WAIT_S)
+        desk.verifies = True
+    except AgentError as error:
+        if error.code is not Code.DEVICE_BUSY:
+            desk.verifies = False

@@ -20,6 +20,7 @@ from agent.model import Environment, Profile, Right
 from agent.protocol.messages import NoParams, Site, SiteParams, SitesResult
 from agent.protocol.methods import METHODS
 from agent.tray.bridge import ConsentQuestion, KnownSite, SitesQuestion
+from agent.workflows.verify import may_be_known
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +50,11 @@ def useful(settings: Settings, environment: Environment, origin: str) -> frozens
     """The rights that would lead `origin` to something here and now."""
     rights = {method.right for method in METHODS.values() if method.right}
     software = settings.software_of(origin)
-    if settings.profile is Profile.CONSUMER or software is None or not software.authorisation.get(environment):
+    authorised = software is not None and bool(software.authorisation.get(environment))
+    if not authorised or settings.profile is Profile.CONSUMER:
         rights.discard(Right.RETRIEVE)
+    if not authorised or not may_be_known(settings, environment):
+        rights.discard(Right.VERIFY)
     return frozenset(rights)
 
 

@@ -6,8 +6,8 @@ from agent.errors import AgentError, Code
 from agent.journal.ports import StoredAttempt, StoredTrace
 from agent.model import AttemptTrace, TracedResult
 from agent.protocol.messages import TraceGetParams, TraceGetResult
+from agent.workflows.attempts import CUT_SHORT, journalled
 from agent.workflows.desk import Asker, Desk
-from agent.workflows.retrieve import CUT_SHORT, JOURNAL_TIMEOUT_S
 
 
 async def get(desk: Desk, asker: Asker, params: TraceGetParams) -> TraceGetResult:
@@ -18,7 +18,7 @@ async def get(desk: Desk, asker: Asker, params: TraceGetParams) -> TraceGetResul
         image = desk.journal.image(params.trace_id, asker.origin) if found and params.image else None
         return found, image
 
-    stored, image = await desk.lanes.journal.run(read, timeout_s=JOURNAL_TIMEOUT_S)
+    stored, image = await journalled(desk, read)
     if stored is None:
         raise AgentError(Code.TRACE_UNKNOWN)
     return TraceGetResult(

@@ -14,7 +14,7 @@ from joserfc.jwk import OKPKey
 
 from agent.identity import verify_receipt
 from agent.insi.fake_insi import Misbehaviour
-from agent.insi.fake_service import Style
+from agent.insi.fake_style import Style
 from agent.model import AuthMode
 from tests.parts.agent import HELLO, SITE, RefusedError, Simulation, Site
 
@@ -229,6 +229,54 @@ def test_local_traits_are_compared_one_by_one(site: Site) -> None:
     assert comparison["sex"]["sameAfterNormalisation"] is False
     assert comparison["birthPlaceCode"]["same"] is True
     assert "birthDate" not in comparison
+
+
+# ---------------------------------------------------------------- verification
+
+TOUSSAINTS_INS = {"matricule": "160012B020777", "key": "13", "oid": "1.2.250.1.213.1.4.8"}
+
+
+def test_an_ins_is_verified_with_its_traits_and_the_receipt_says_so(site: Site) -> None:
+    """S116, S118, by the simulator's placeholder of WS_INS3."""
+    result = site.call(
+        "insi.verify", ins=TOUSSAINTS_INS, traits={**TOUSSAINT, "birthPlaceCode": "2B020"}, challenge=CHALLENGE
+    )
+
+    assert (result["outcome"], result["integrable"]) == ("verified", True)
+    assert (result["trace"]["operation"], codes(result)) == ("WS_INS3", [result["code"]])
+    _, claims = decoded(result["receipt"], site.hello["receiptKey"])
+    assert (claims["outcome"], claims["challenge"]) == ("verified", CHALLENGE)
+    assert site.call("trace.get", traceId=result["trace"]["id"])["result"] == result
+
+
+def test_an_ins_that_is_not_of_these_traits_is_not_verified_in_either_mode(site: Site) -> None:
+    """S120."""
+    for mode in site.hello["authModes"]:
+        result = site.call("insi.verify", ins=TOUSSAINTS_INS, traits=LEONARDO, authMode=mode)
+        assert (result["outcome"], result["integrable"]) == ("notVerified", False)
+        assert result["trace"]["authMode"] == mode
+
+
+def test_a_number_without_the_shape_of_a_matricule_is_no_param(site: Site) -> None:
+    refused = site.refusal("insi.verify", ins={**TOUSSAINTS_INS, "matricule": "160012B02077713"}, traits=TOUSSAINT)
+
+    assert refused.error["code"] == -32602
+    assert "160012B020777" not in json.dumps(refused.error)
+
+
+def test_a_consumer_installation_verifies_and_says_that_it_may(simulation: Callable[..., Simulation]) -> None:
+    """S003."""
+    site = simulation('profile = "consumer"\n').site()
+
+    assert "insi.verify" in site.hello["capabilities"]
+    assert "insi.retrieveByTraits" not in site.hello["capabilities"]
+    assert site.call("insi.verify", ins=TOUSSAINTS_INS, traits=TOUSSAINT)["trace"]["operation"] == "WS_INS3"
+
+
+def test_pro_sante_connect_is_refused_by_its_name_and_what_nobody_knows_with_those_that_are_known(site: Site) -> None:
+    assert site.refusal("insi.retrieveByTraits", traits=TOUSSAINT, authMode="psc").reason == "authMode.psc"
+    unknown = site.refusal("insi.retrieveByTraits", traits=TOUSSAINT, authMode="telepathy")
+    assert (unknown.reason, unknown.facts) == ("authMode.unavailable", {"available": ["cpx", "organisation"]})
 
 
 # ---------------------------------------------------------------- the trace

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -15,8 +15,9 @@ from cryptography import x509
 from agent.app import SIMULATED_AUTHORISATION
 from agent.config import ALL_RIGHTS, Settings
 from agent.errors import AgentError, Code
+from agent.insi.contract import Contract, open_contract
 from agent.insi.fake_service import FakeService
-from agent.insi.ports import HttpReply
+from agent.insi.ports import HttpReply, Sender
 from agent.model import AuthMode, Environment, TracedResult
 from agent.pin import Pin
 from agent.protocol.messages import (
@@ -24,18 +25,19 @@ from agent.protocol.messages import (
     CpxUnlockParams,
     RetrieveByTraitsParams,
     RetrieveWithVitaleParams,
+    VerifyParams,
     VitaleReadParams,
 )
 from agent.readers.desk import PcscVitale
 from agent.readers.ports import Readers as PortReaders
 from agent.readers.transcript import SimulatedReaders, parse_transcript
+from agent.signing.certificate_files import CertificateFiles
 from agent.signing.fake_token import PIN, FakeTokens
-from agent.signing.organisation import open_p12
 from agent.signing.ports import ModuleFacts, TokenSeen
 from agent.simulator.pki import open_pki
 from agent.tray.bridge import ActivityQuestion, PinQuestion
 from agent.tray.state import OrganisationCalls
-from agent.workflows import cpx, retrieve, vitale
+from agent.workflows import cpx, retrieve, verify, vitale
 from agent.workflows.desk import Asker, Desk
 from tests.journal.making import KEY, journal
 
@@ -44,12 +46,14 @@ T = TypeVar("T")
 SITE, OTHER = "https://dossier.example", "https://autre.example"
 DOCTOR = "899900000017"
 TOUSSAINT = {"birthName": "ADRTROIS", "givenNames": ["TOUSSAINT"], "sex": "M", "birthDate": "1960-01-01"}
+TOUSSAINTS_INS = {"matricule": "160012B020777", "key": "13", "oid": "1.2.250.1.213.1.4.8"}
 LEONARDO = {"birthName": "DE VINCI", "givenNames": ["LEONARDO"], "sex": "M", "birthDate": "2014-02-01"}
 VITALE, CPS = "Simulateur Vitale 0", "Simulateur CPS 0"
 CONTACTLESS_ATR = "3B8F80010031B86404B0ECC1739401808290000E"  # pcsc-tools, Cryptolib
 
 
 _keys = cache(open_pki)  # never changed: read once
+_own_contract = cache(lambda: open_contract(None, None))  # the same
 
 
 class Clock:
@@ -162,7 +166,7 @@ class Insi:
     """INSi's own checks without a network; fails as told, once each."""
 
     def __init__(self, ca_pem: bytes, clock: Clock) -> None:
-        self._service = FakeService(
+        self.service = FakeService(
             authorisations=[SIMULATED_AUTHORISATION], ca=x509.load_pem_x509_certificates(ca_pem), style=None
         )
         self._clock = clock
@@ -174,11 +178,11 @@ class Insi:
         if mode not in self.configured:
             raise AgentError(Code.INSI_NOT_CONFIGURED)
 
-    def post(self, mode: AuthMode, _action: str, envelope: bytes) -> HttpReply:
+    def post(self, sender: Sender, _action: str, envelope: bytes) -> HttpReply:
         self.received.append(envelope)
         if self.fails:
             raise self.fails.pop(0)
-        status, body = self._service.answer(envelope, mode=mode, client_name="INSI-MANU", now=self._clock())
+        status, body = self.service.answer(envelope, mode=sender.mode, client_name="INSI-MANU", now=self._clock())
         return HttpReply(status, body, 5)
 
     def close(self) -> None:
@@ -194,6 +198,8 @@ class Bench:
         self.folder, self.pki = folder, pki
         self.clock, self.person, self.slot = Clock(), Typist(), Slot(pki)
         self.insi, self.readers = Insi(keys.ca_pem, self.clock), Readers.default()
+        self.contract: Callable[[], Contract] = _own_contract
+        self.pauses: list[float] = []  # between attempts, in seconds
         self.readers.cards["contactless"] = parse_transcript(f"# CPS3 sans contact\nATR {CONTACTLESS_ATR}")
         self.reached: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)  # by progress step
         self.changes = 0
@@ -209,7 +215,8 @@ class Bench:
             vitale=self._vitale(self.readers),
             tokens=lambda: self.slot,
             teleservice=self.insi,
-            load_organisation=lambda: open_p12(keys.organisation_p12, keys.organisation_passphrase),
+            contract=lambda: self.contract(),  # noqa: PLW0108  (a test gives another one)
+            certificates=CertificateFiles(lambda: [keys.organisation_p12], lambda _file: keys.organisation_passphrase),
             load_identity=lambda: KEY,
             journal=journal(folder / "journal"),
             person=self.person,
@@ -217,6 +224,7 @@ class Bench:
             new_id=lambda: f"00000000-0000-4000-8000-1{next(self._ids):011d}",
             changed=self._changed,
             show=lambda: self.shown.append(self.desk.organisation_calls),
+            pause=self._pause,
             card_queue_s=0,
         )
         self.desk.seen = self.readers.seen()
@@ -287,6 +295,10 @@ class Bench:
         asked = RetrieveWithVitaleParams.model_validate({"readId": read_id, "holder": holder, **params})
         return retrieve.with_vitale(self.desk, self.asker(origin), asked)
 
+    def verify(self, origin: str = SITE, **params: Any) -> Coroutine[Any, Any, TracedResult]:
+        asked = VerifyParams.model_validate({"ins": TOUSSAINTS_INS, "traits": TOUSSAINT, **params})
+        return verify.verify(self.desk, self.asker(origin), asked)
+
     def attempts_of(self, trace_id: str, origin: str = SITE) -> list[str | None]:
         """The codes that the journal holds; None where there is no outcome."""
 
@@ -306,6 +318,9 @@ class Bench:
 
     async def _progress(self, step: str, _needs: str | None = None) -> None:
         self.reached[step].set()
+
+    async def _pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
 
     def _changed(self) -> None:
         self.changes += 1

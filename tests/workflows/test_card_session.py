@@ -16,8 +16,9 @@ from agent.signing.ports import TokenSeen
 from agent.simulator.pki import CARD_AID
 from agent.tray.bridge import PinQuestion
 from agent.workflows import cpx, greeting
-from agent.workflows.credentials import PURPOSE
 from tests.workflows.making import CPS, OTHER, SITE, Bench, Readers, Slot
+
+ACT = "Rechercher l'INS d'un patient"
 
 
 def test_the_code_is_asked_once_while_the_session_lives(bench: Bench) -> None:
@@ -557,7 +558,7 @@ def test_a_key_that_asks_each_time_asks_the_person_each_time(bench: Bench) -> No
     bench.do(bench.by_traits())
 
     operations = [question.operation for question in bench.person.questions]
-    assert operations == [PURPOSE, f"Signature : {PURPOSE}", f"Signature : {PURPOSE}"]
+    assert operations == [ACT, f"Signature : {ACT}", f"Signature : {ACT}"]
     assert bench.slot.codes == [b"1234", b"1234"]
     assert bench.slot.calls.count("login") == 1
 

@@ -449,7 +449,7 @@ def test_the_tray_of_the_running_agent_shows_the_organisations_calls(simulation:
     agent = simulation()
     page = agent.site()
     shown: list[TrayState] = []
-    agent.running.agent.show_state_in(shown.append)
+    agent.running.show_state_in(shown.append)
 
     page.call("insi.retrieveByTraits", traits=TOUSSAINT, authMode="organisation")
 

@@ -17,8 +17,8 @@ from agent.model import AuthMode, Environment, PinState, ReaderSeen
 from agent.readers.ports import Card, Watch
 from agent.readers.transcript import parse_transcript
 from agent.readers.vitale import VitaleContent
+from agent.signing.certificate_files import CertificateFiles
 from agent.signing.fake_token import card_file, save_card
-from agent.signing.organisation import open_p12
 from agent.signing.ports import TokenSeen
 from agent.simulator.pki import Person, issue_card, issue_organisation, make_ca, p12, protected_objects
 from agent.workflows.desk import Desk
@@ -109,7 +109,7 @@ def test_outside_the_simulator_the_organisations_user_must_be_named(bench: Bench
     bench.desk.environment = Environment.TEST
     bench.configure(
         software=[{"name": "D", "version": "1", "origins": [SITE], "authorisation": {"test": "SIMULATEUR-0001"}}],
-        organisation={"certificate": "organisation.p12"},
+        organisation={"certificates": ["organisation.p12"]},
     )
 
     assert bench.refused(bench.by_traits(authMode="organisation")).code is Code.USER_REQUIRED
@@ -464,7 +464,7 @@ def test_a_certificate_that_insi_would_refuse_is_said_and_nothing_is_sent(
     file = tmp_path / "organisation.p12"
     if made is not None:
         file.write_bytes(p12(issue_organisation(make_ca(), **made), PASSPHRASE))  # type: ignore[arg-type]  # by name
-    bench.desk.load_organisation = lambda: open_p12(file, passphrase)
+    bench.desk.certificates = CertificateFiles(lambda: [file], lambda _file: passphrase)
 
     assert bench.refused(bench.by_traits(authMode="organisation")).code is code
     assert nothing_happened(bench)

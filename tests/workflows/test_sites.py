@@ -56,6 +56,7 @@ class Desk:
         every: float = 60,
         profile: str = "repository",
         software: tuple[dict[str, Any], ...] = (),
+        insi: dict[str, Any] | None = None,
         policy: bool = False,
         **origins: Any,
     ) -> None:
@@ -64,6 +65,7 @@ class Desk:
                 "managed": managed,
                 "profile": profile,
                 "software": software,
+                "insi": insi or {},
                 "origins": origins,
                 "door": {"consent_every_s": every},
             }
@@ -287,6 +289,7 @@ def test_the_answer_is_kept_and_the_conversations_settled() -> None:
 AUTHORISED = {"name": "x", "version": "1", "origins": [A], "authorisation": {"test": "1234"}}
 HERE = (Right.VITALE, Right.CPX, Right.RETRIEVE, Right.TRACE)  # rights of methods that this agent has
 NO_INSI = (Right.VITALE, Right.CPX, Right.TRACE)
+PACKAGE = {"contract": "paquet-officiel"}  # which may know WS_INS3
 
 
 @pytest.mark.parametrize(
@@ -298,6 +301,12 @@ NO_INSI = (Right.VITALE, Right.CPX, Right.TRACE)
         ({"software": ({**AUTHORISED, "origins": [B]},)}, NO_INSI),
         ({"software": ({**AUTHORISED, "authorisation": {"production": "1234"}},)}, NO_INSI),
         ({"software": (AUTHORISED,), "profile": "consumer"}, NO_INSI),
+        ({"software": (AUTHORISED,), "insi": PACKAGE}, (*HERE[:-1], Right.VERIFY, Right.TRACE)),
+        (
+            {"software": (AUTHORISED,), "insi": PACKAGE, "profile": "consumer"},
+            (*NO_INSI[:-1], Right.VERIFY, Right.TRACE),
+        ),
+        ({"insi": PACKAGE}, NO_INSI),
     ],
 )
 def test_the_window_promises_only_what_the_site_could_really_do(

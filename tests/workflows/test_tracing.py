@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from agent.errors import AgentError, Code
-from agent.insi.ports import HttpReply
+from agent.insi.ports import HttpReply, Sender
 from agent.journal.ports import Conclusion, Intent, Link
 from agent.journal.store import Journal
 from agent.model import AuthMode
@@ -138,10 +138,10 @@ class Slow:
     def check(self, mode: AuthMode) -> None:
         self._insi.check(mode)
 
-    def post(self, mode: AuthMode, action: str, envelope: bytes) -> HttpReply:
+    def post(self, sender: Sender, action: str, envelope: bytes) -> HttpReply:
         self.sent.set()
         self.let_go.wait(20)
-        return self._insi.post(mode, action, envelope)
+        return self._insi.post(sender, action, envelope)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -170,6 +170,36 @@ def test_a_call_given_up_after_it_left_says_where_its_trace_is_and_the_answer_is
     assert [attempt.code for attempt in refused.facts["attempts"]] == ["unknown"]
     assert bench.attempts_of(refused.facts["traceId"]) == ["00"]
     assert bench.do(bench.by_traits(clientRef="venue-1")).replayed is True
+
+
+def test_a_call_given_up_while_its_answer_is_written_down_names_that_attempt_once(bench: Bench) -> None:
+    own, writing, let_go = bench.desk.journal, threading.Event(), threading.Event()
+
+    class Careful(Stubborn):
+        """A disk that takes its time for the outcome."""
+
+        def conclude(self, intended: Link, conclusion: Conclusion) -> Link:
+            writing.set()
+            let_go.wait(20)
+            return super().conclude(intended, conclusion)
+
+    bench.desk.journal = Careful(own, "", Code.INTERNAL)  # type: ignore[assignment]  # refuses nothing
+
+    async def give_up() -> AgentError:
+        call = asyncio.create_task(bench.by_traits())
+        await asyncio.to_thread(writing.wait, 20)
+        call.cancel()
+        with pytest.raises(AgentError) as refused:
+            await call
+        let_go.set()
+        await asyncio.wait(bench.desk.exchanges)
+        return refused.value
+
+    refused = bench.do(give_up())
+
+    assert [attempt.code for attempt in refused.facts["attempts"]] == ["00"]
+    bench.desk.journal = own
+    assert bench.attempts_of(refused.facts["traceId"]) == ["00"]
 
 
 def test_the_next_call_waits_for_one_that_was_given_up_and_is_not_refused(bench: Bench) -> None:
@@ -251,9 +281,9 @@ def test_one_assertion_serves_all_attempts_while_it_is_young_and_is_signed_again
 
         check, close = insi.check, insi.close
 
-        def post(self, mode: AuthMode, action: str, envelope: bytes) -> HttpReply:
+        def post(self, sender: Sender, action: str, envelope: bytes) -> HttpReply:
             bench.clock.forward(seconds=31)
-            return insi.post(mode, action, envelope)
+            return insi.post(sender, action, envelope)
 
     bench.desk.teleservice = HalfAMinute()
     result = bench.do(bench.by_traits(traits=nobody))
