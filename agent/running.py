@@ -1,17 +1,36 @@
-"""The threads of a running agent: the event loop in its own, the tray or a signal in the main one."""
+"""The threads of a running agent: the event loop in its own, the tray or a signal in the main one.
+
+And its switch to another environment or profile: the agent leaves its open door to another one, of other settings,
+places and edges. Nothing that the first one remembers is known to the second.
+"""
 
 import asyncio
+import contextlib
 import logging
 import signal
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from agent.app import Agent, Options, load_settings
-from agent.places import Places
-from agent.tray.icon import open_tray
+from agent.app import Agent, Options, choice_folder, load_settings, places_of
+from agent.choice import keep_choice, read_choice
+from agent.config import Loaded
+from agent.errors import AgentError, Code
+from agent.journal.ports import Step, Switch
+from agent.model import Environment
+from agent.places import Places, claim
+from agent.protocol.messages import SwitchResult
+from agent.protocol.session import CLOSE_REVOKED, unexpected
+from agent.switching import Choice, chosen, offered, what_counts
+from agent.tray.bridge import Person, SwitchQuestion
+from agent.tray.icon import TrayHandle, open_tray
 from agent.tray.state import Action, TrayState, view_of
+
+if TYPE_CHECKING:
+    from agent.protocol.server import Conversation
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -24,12 +43,26 @@ class RunningAgent:
     """An agent whose loop runs in a thread of its own, from construction to `stop`."""
 
     def __init__(self, options: Options, places: Places) -> None:
-        """Start it. Raises the codes of `Agent.start`."""
+        """Start it in `places`. Raises agent.running and the codes of `Agent.start`."""
+        self._options = replace(options, chosen_in=options.chosen_in or (places.data if options.simulate else None))
+        self.told = threading.Event()  # to end
+        self.lost: AgentError | None = None  # why no agent serves any more: neither a new one nor the former could
+        self._claims: dict[Path, Callable[[], None]] = {}
+        self._shown: Callable[[TrayState], None] = lambda _state: None
+        self._person = Person(simulated=options.answers_itself)
+        self._switching: asyncio.Task[None] | None = None
+        self._moving = False  # the switch can no longer be withdrawn
+        self._window: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._changing = asyncio.Lock()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="agent", daemon=True)
         self._thread.start()
-        self.agent = Agent(options, load_settings(options), places)
         try:
+            loaded = load_settings(self._options)
+            self._places = {_is_simulated(loaded): places}
+            self._claim(places)
+            self.agent = self._agent_of(loaded, places)
             self._await(self.agent.start(), START_TIMEOUT_S)
         except BaseException:
             self._end()
@@ -37,15 +70,210 @@ class RunningAgent:
 
     def reload(self) -> Future[None]:
         """Begin to read the settings again, from any thread."""
-        return asyncio.run_coroutine_threadsafe(self.agent.reload(), self._loop)
+        return asyncio.run_coroutine_threadsafe(self._reload(), self._loop)
 
     def stop(self) -> None:
         """Stop everything that was started, in reverse order."""
         try:
-            self._await(self.agent.stop(), STOP_TIMEOUT_S)
+            self._await(self._stop(), STOP_TIMEOUT_S)
         except TimeoutError:
             log.error("something did not stop in %s s", STOP_TIMEOUT_S)  # noqa: TRY400  (the trace says nothing)
         self._end()
+
+    def show_state_in(self, shown: Callable[[TrayState], None]) -> None:
+        """Tell every later state to `shown`, and the present one now. From any thread."""
+        self._shown = shown
+        self._loop.call_soon_threadsafe(self._show)
+
+    def show_sites(self) -> None:
+        """Open the window of sites. From any thread."""
+        self.agent.show_sites()
+
+    def show_switch(self) -> None:
+        """Open the window of environment and profile, one at a time. From any thread."""
+        self._loop.call_soon_threadsafe(self._open_window)
+
+    # ------------------------------------------------------------ the switch
+
+    async def switch(self, wanted: Choice, asking: "Conversation | None" = None) -> SwitchResult:
+        """Serve `wanted` once what is under way has ended; what counts then, or now if nothing is wanted.
+
+        Cancelled before that end, nothing has happened; after it, the switch goes on. When it fails, the former
+        state is back. `asking` is answered before it is closed like every other conversation.
+
+        Raises setting.locked {setting, source}, simulator.forbidden, agent.switching, agent.running, config.invalid,
+        journal.full, journal.unavailable, identity.damaged.
+        """
+        if wanted != Choice():
+            if self._switching is not None:
+                raise AgentError(Code.AGENT_SWITCHING)
+            self._switching = asyncio.create_task(self._switch(wanted, asking), name="switch")
+            self._switching.add_done_callback(self._switched)
+            try:
+                await asyncio.shield(self._switching)
+            except asyncio.CancelledError:
+                self._withdraw()
+                raise
+        return self._state()
+
+    async def _switch(self, wanted: Choice, asking: "Conversation | None") -> None:
+        former = self.agent
+        self._plan(wanted)  # what is refused is refused before anybody waits
+        await former.finish_operations()
+        try:
+            choice, loaded = self._plan(wanted)  # the settings may have been read again meanwhile
+            entered = Step(loaded.settings.environment, loaded.settings.profile)
+            if entered == _step(former):
+                keep_choice(choice_folder(self._options), choice)
+                former.stay()
+                return
+            places = self._places_for(loaded).create()
+            self._claim(places)
+            self._moving = True
+            await former.lock_card()
+            switch = Switch(former.desk.now(), _step(former), entered, account=former.desk.account)
+            await former.note(switch)
+        except BaseException:
+            self._claim_only(former.places)
+            former.stay()
+            raise
+        log.info("switching from %s to %s", switch.left, switch.entered)
+        async with self._changing:
+            try:
+                await former.leave(asking)
+                await self._arrive(self._agent_of(loaded, places), asking, choice, switch)
+            except Exception as error:  # noqa: BLE001  (whatever it is, the former state comes back)
+                failure = _named(error)
+                await self._come_back(former, switch, failure)
+                raise failure from None
+            finally:
+                if asking is not None:  # once the answer to this very call is out
+                    self._closing = asyncio.create_task(asking.close_once_answered(CLOSE_REVOKED, "switched"))
+
+    async def _arrive(self, agent: Agent, asking: "Conversation | None", choice: Choice, switch: Switch) -> None:
+        await agent.start(self.agent.server)
+        try:
+            if agent.places != self.agent.places:  # another journal than the one that we left
+                await agent.note(switch)
+            keep_choice(choice_folder(self._options), choice)
+        except BaseException:
+            await agent.leave(asking)
+            raise
+        self._serve(agent)
+
+    async def _come_back(self, former: Agent, switch: Switch, failure: AgentError) -> None:
+        """Serve as before, with the failure in the journal; end the program where not even that is possible."""
+        log.error("not switched: %s", failure)
+        agent = self._agent_of(former.loaded, former.places)
+        try:
+            await agent.start(former.server)
+        except Exception as error:  # noqa: BLE001  (whatever it is, nobody is served any more)
+            self.lost = _named(error)
+            await former.server.shut()
+            self.told.set()
+            return
+        with contextlib.suppress(AgentError):  # the log tells too
+            await agent.note(replace(switch, left=switch.entered, entered=switch.left, why=failure.code.value))
+        self._serve(agent)
+
+    def _serve(self, agent: Agent) -> None:
+        self.agent = agent
+        self._claim_only(agent.places)
+        agent.server.go_on()
+        agent.show_state()
+
+    def _plan(self, wanted: Choice) -> tuple[Choice, Loaded]:
+        """The choice to keep, and the settings with it; each layer is read now. Raises as `switch`."""
+        choice = chosen(read_choice(choice_folder(self._options)), wanted, load_settings(self._options))
+        return choice, load_settings(self._options, choice)
+
+    def _state(self) -> SwitchResult:
+        choice = read_choice(choice_folder(self._options))
+        return what_counts(self.agent.loaded, choice, environment=self.agent.desk.environment)
+
+    def _switched(self, switch: "asyncio.Task[None]") -> None:
+        self._switching, self._moving = None, False
+        if not switch.cancelled():
+            switch.exception()  # whoever asked may have gone
+
+    def _withdraw(self) -> None:
+        """The switch under way is not wanted any more, if it is not too late."""
+        if self._switching is not None and not self._moving:
+            self._switching.cancel()
+
+    # ------------------------------------------------------------ the window
+
+    def _open_window(self) -> None:
+        if self._window is None or self._window.done():
+            self._window = asyncio.create_task(self._ask_person(), name="switch-window")
+
+    async def _ask_person(self) -> None:
+        """Show what counts and what may be changed; again, with the reason, when a change failed."""
+        failed: Code | None = None
+        while True:
+            now, loaded = self._state(), self.agent.loaded
+            question = SwitchQuestion(
+                environment=now.environment,
+                profile=now.profile,
+                locked=tuple(now.sources.items()),
+                offered=tuple(offered(loaded, now)),
+                failed=failed,
+                language=loaded.settings.language,
+            )
+            try:
+                answer = await self._person.ask_switch(question)
+            except AgentError as error:
+                log.warning("environment and profile were not shown: %s", error)
+                return
+            if answer is None:
+                return
+            try:
+                await self.switch(Choice.model_validate(dict([answer])))
+            except Exception as error:  # noqa: BLE001  (whatever it is, the person is told)
+                failed = _named(error).code
+            else:
+                return
+
+    # ------------------------------------------------------------ parts
+
+    def _agent_of(self, loaded: Loaded, places: Places) -> Agent:
+        agent = Agent(self._options, loaded, places)
+        agent.switch = self.switch
+        agent.state_changed = self._tell
+        return agent
+
+    def _places_for(self, loaded: Loaded) -> Places:
+        """The ones it was started with count for their environment."""
+        return self._places.setdefault(_is_simulated(loaded), places_of(loaded.settings))
+
+    def _claim(self, places: Places) -> None:
+        """Raises agent.running."""
+        if places.data not in self._claims:
+            self._claims[places.data] = claim(places.data)
+
+    def _claim_only(self, places: Places) -> None:
+        for folder in self._claims.keys() - {places.data}:
+            self._claims.pop(folder)()
+
+    async def _reload(self) -> None:
+        async with self._changing:
+            await self.agent.reload()
+
+    async def _stop(self) -> None:
+        if self._window is not None:
+            self._window.cancel()
+            await asyncio.wait([self._window])
+        self._withdraw()
+        if self._switching is not None:
+            await asyncio.wait([self._switching])
+        if self.lost is None:
+            await self.agent.stop()
+
+    def _show(self) -> None:
+        self.agent.show_state()
+
+    def _tell(self, seen: TrayState) -> None:
+        self._shown(seen)
 
     def _await(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_s)
@@ -54,6 +282,25 @@ class RunningAgent:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        while self._claims:
+            self._claims.popitem()[1]()
+
+
+def _is_simulated(loaded: Loaded) -> bool:
+    return loaded.settings.environment is Environment.SIMULATED
+
+
+def _step(agent: Agent) -> Step:
+    return Step(agent.desk.environment, agent.settings.profile)
+
+
+def _named(error: Exception) -> AgentError:
+    """What nobody foresaw gets a number, for the person and for the log."""
+    if isinstance(error, AgentError):
+        return error
+    incident = unexpected()
+    log.error("incident %s", incident.facts["incident"], exc_info=error)
+    return incident
 
 
 def until_told_to_stop(
@@ -66,8 +313,9 @@ def until_told_to_stop(
     """Show the tray, or wait, until a signal or the person says stop. SIGHUP reads the settings again.
 
     `ready` is called once signals are heard: who learns then that the agent runs may stop it at once.
+    Raises why no agent serves any more, where a switch could neither go on nor back.
     """
-    told = threading.Event()
+    told = running.told
 
     def stop(*_signal: object) -> None:
         told.set()
@@ -82,7 +330,11 @@ def until_told_to_stop(
     ready()
     icon = None
     if tray:
-        actions: dict[Action, Callable[[], None]] = {Action.QUIT: told.set, Action.SITES: running.agent.show_sites}
+        actions: dict[Action, Callable[[], None]] = {
+            Action.QUIT: told.set,
+            Action.SITES: running.show_sites,
+            Action.SWITCH: running.show_switch,
+        }
         if open_demo:
             actions[Action.OPEN_DEMO] = open_demo
         state = TrayState(environment=running.agent.desk.environment, demo=open_demo is not None)
@@ -90,14 +342,20 @@ def until_told_to_stop(
 
     if icon is None:
         told.wait()
-        return
-    handle = icon
+    else:
+        _show_tray(running, icon)
+    if running.lost is not None:
+        raise running.lost
+
+
+def _show_tray(running: RunningAgent, handle: TrayHandle) -> None:
+    told = running.told
 
     def stop_tray() -> None:
         told.wait()
         handle.stop()
 
-    running.agent.show_state_in(lambda state: handle.update(view_of(state)))
+    running.show_state_in(lambda state: handle.update(view_of(state)))
     threading.Thread(target=stop_tray, name="tray-stop", daemon=True).start()
     handle.run()
     told.wait()  # the desktop may have gone before the person said stop

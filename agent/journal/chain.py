@@ -24,6 +24,7 @@ class Kind(StrEnum):
     INTENT = "intent"  # an attempt is about to be sent
     OUTCOME = "outcome"  # what came back
     RESULT = "result"  # what the page got
+    SWITCH = "switch"  # the person left this environment or profile for another, or came to it
     HEAD_LOST = "headLost"  # at opening there were entries and no valid head: a tail may have been cut before here
 
 

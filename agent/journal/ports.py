@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from agent.errors import AgentError
 from agent.journal.chain import Verdict
-from agent.model import AuthMode, DeclaredUser, Environment, SoftwareName
+from agent.model import AuthMode, DeclaredUser, Environment, Profile, SoftwareName
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,25 @@ class Conclusion:
     duration_ms: int
     http_status: int | None = None
     reply: bytes | None = field(default=None, repr=False)  # personal: kept when the code is 00, else only its digest
+
+
+@dataclass(frozen=True)
+class Step:
+    """What counts on one side of a switch."""
+
+    environment: Environment
+    profile: Profile
+
+
+@dataclass(frozen=True)
+class Switch:
+    """From one environment or profile to another. Noted where we leave before we do, and where we arrive."""
+
+    at: datetime
+    left: Step
+    entered: Step
+    why: str | None = None  # the code of the failure that brings us back; None: the person wants it
+    account: str | None = field(default=None, repr=False)  # personal: of the operating system
 
 
 @dataclass(frozen=True)
@@ -132,6 +151,10 @@ class Journal(Protocol):
         """Record what the page gets: `make(seq, previous)`, which may tell and sign its own place in the chain."""
         ...
 
+    def switched(self, switch: Switch) -> Link:
+        """Record that the agent leaves for another environment or profile, or has come from one."""
+        ...
+
     def trace(self, trace_id: str, origin: str) -> StoredTrace | None:
         """This origin's operation; another origin's is None, as an unknown one."""
         ...
@@ -140,8 +163,8 @@ class Journal(Protocol):
         """The exact reply stored for a 00; None without one, or once erased."""
         ...
 
-    def by_client_ref(self, origin: str, ref: str, since: datetime) -> StoredTrace | None:
-        """This origin's latest operation under its own reference, begun at `since` or later."""
+    def by_client_ref(self, origin: str, ref: str, since: datetime, environment: Environment) -> StoredTrace | None:
+        """This origin's latest operation under its own reference in this environment, begun at `since` or later."""
         ...
 
     def unfinished(self) -> list[Unfinished]:

@@ -46,9 +46,19 @@ from agent.journal.chain import (
     tie_of,
     verify,
 )
-from agent.journal.ports import Conclusion, Intent, Link, StoredAttempt, StoredTrace, Survey, Unfinished
+from agent.journal.ports import (
+    Conclusion,
+    Intent,
+    Link,
+    Step,
+    StoredAttempt,
+    StoredTrace,
+    Survey,
+    Switch,
+    Unfinished,
+)
 from agent.journal.sealing import Keys, in_clear, is_sealed
-from agent.model import rfc3339
+from agent.model import Environment, Profile, rfc3339
 
 log = logging.getLogger(__name__)
 
@@ -151,6 +161,28 @@ class Journal:
                 entry = self._insert(database, Kind.RESULT, at, about, clear={}, personal=result)
             return self._appended(entry)
 
+    def switched(self, switch: Switch) -> Link:
+        """Record that the agent leaves for another environment or profile, or has come from one."""
+        clear = {"from": vars(switch.left), "to": vars(switch.entered), "why": switch.why}
+        personal = canonical({"account": switch.account})
+        with self._door() as database:
+            with _transaction(database):
+                about = ("", 0, "", None)
+                entry = self._insert(database, Kind.SWITCH, switch.at, about, clear=clear, personal=personal)
+            return self._appended(entry)
+
+    def switches(self) -> list[Switch]:
+        """Every switch noted here, oldest first. Raises what keeps a part unreadable."""
+        return [self._switch(entry) for entry in self._entries("WHERE kind = ? ORDER BY seq", Kind.SWITCH)]
+
+    def _switch(self, entry: Entry) -> Switch:
+        clear, personal = _json(entry, entry.clear), self._personal(entry)
+        account = _json(entry, personal).get("account") if personal else None
+        left, entered = (
+            Step(Environment(clear[side]["environment"]), Profile(clear[side]["profile"])) for side in ("from", "to")
+        )
+        return Switch(datetime.fromisoformat(entry.at), left, entered, clear["why"], account)
+
     def trace(self, trace_id: str, origin: str) -> StoredTrace | None:
         """This origin's operation; another origin's is None, as an unknown one. Raises what keeps a part unreadable."""
         found = self._trace(trace_id, origin)
@@ -202,16 +234,22 @@ class Journal:
         )
         return next((self._personal(entry) for entry in outcomes if _has_reply(entry)), None)
 
-    def by_client_ref(self, origin: str, ref: str, since: datetime) -> StoredTrace | None:
-        """This origin's latest operation under its own reference, begun at `since` or later."""
-        references = json.dumps(self._keys().references(_about(origin, ref)))
-        with self._door() as database:
-            row = database.execute(
-                "SELECT trace_id FROM entry WHERE origin = ? AND client_ref IN (SELECT value FROM json_each(?))"
-                " AND at >= ? ORDER BY seq DESC LIMIT 1",
-                (origin, references, rfc3339(since.astimezone(UTC))),
-            ).fetchone()
-        return self.trace(row[0], origin) if row else None
+    def by_client_ref(self, origin: str, ref: str, since: datetime, environment: Environment) -> StoredTrace | None:
+        """This origin's latest operation under its own reference in this environment, begun at `since` or later.
+
+        Test and production are in one journal: an answer of one is none of the other.
+        """
+        intents = self._entries(
+            "WHERE origin = ? AND client_ref IN (SELECT value FROM json_each(?)) AND at >= ? AND kind = ?"
+            " ORDER BY seq DESC",
+            origin,
+            json.dumps(self._keys().references(_about(origin, ref))),
+            rfc3339(since.astimezone(UTC)),
+            Kind.INTENT,
+        )
+        here = (entry for entry in intents if _json(entry, entry.clear).get("environment") == environment)
+        found = next(here, None)
+        return self.trace(found.trace_id, origin) if found else None
 
     def traces(self, origin: str, *, before: int | None = None, limit: int = 50) -> list[StoredTrace]:
         """This origin's operations, newest first; `before`: the seq of the last one's first intent.

@@ -10,7 +10,7 @@ from typing import Any
 from agent.child import Child
 from agent.consent import FIRST_QUIET, Consent
 from agent.errors import AgentError, Code
-from agent.model import Activity, PinState, Right
+from agent.model import Activity, Environment, PinState, Profile, Right
 from agent.pin import Pin, wipe
 
 EXPIRES_S = 120
@@ -155,6 +155,32 @@ class SitesQuestion:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class SwitchQuestion:
+    """Whether the person wants another environment or profile."""
+
+    environment: Environment
+    profile: Profile
+    locked: tuple[tuple[str, str], ...]  # environment or profile, and who decided it
+    offered: tuple[tuple[str, str], ...]  # environment or profile, and another value of it
+    failed: Code | None = None  # why what they chose just before is not so
+    language: str = "fr"
+    expires_s: float = SITES_EXPIRE_S
+
+    def frame(self, *, simulated: bool) -> dict[str, Any]:
+        """As `agent.tray.dialogs.words.switch_page` receives it."""
+        return {
+            "environment": self.environment,
+            "profile": self.profile,
+            "locked": dict(self.locked),
+            "offered": [list(one) for one in self.offered],
+            "failed": self.failed,
+            "language": self.language,
+            "expiresInS": self.expires_s,
+            "simulatedAnswer": simulated,
+        }
+
+
 class Person:
     """Whoever sits at the desk. One window about a card at a time, in the order of the questions.
 
@@ -228,6 +254,19 @@ class Person:
         origin = chosen.decode(errors="replace")
         if answer.get("answer") == "chosen" and origin in [one.origin for one in question.sites if one.by == "person"]:
             return origin
+        raise _refusal(answer, _REFUSALS)
+
+    async def ask_switch(self, question: SwitchQuestion) -> tuple[str, str] | None:
+        """One of those offered; None when they closed or left the window.
+
+        Cancelling as for the code. Raises prompt.unavailable, device.crashed.
+        """
+        answer, payload = await self._converse("switch", question.frame(simulated=self._simulated))
+        if answer.get("answer") in ("cancelled", "expired"):
+            return None
+        name, _, value = payload.decode(errors="replace").partition("=")
+        if answer.get("answer") == "chosen" and (name, value) in question.offered:
+            return name, value
         raise _refusal(answer, _REFUSALS)
 
     async def _converse(self, window: str, question: dict[str, Any]) -> tuple[dict[str, Any], bytearray]:

@@ -29,6 +29,7 @@ class Action(StrEnum):
 
     OPEN_DEMO = "openDemo"
     SITES = "sites"
+    SWITCH = "switch"
     QUIT = "quit"
 
 
@@ -59,6 +60,8 @@ class TrayState:
     unlocked: bool = False  # its code was accepted and the session is still open
     demo: bool = False  # the demonstration page is being served
     organisation: OrganisationCalls = OrganisationCalls()
+    warnings: tuple[str, ...] = ()  # what will soon not work: certificates that end (S015)
+    switching: bool = False  # to another environment or profile, as soon as what is under way has ended
 
 
 @dataclass(frozen=True)
@@ -97,11 +100,15 @@ def view_of(state: TrayState) -> TrayView:
     rows = [CATALOGUE[trouble] for trouble in state.troubles]
     lines = [sentence] if not rows else [words for row in rows for words in (row.title.fr, row.action.fr)]
     menu = [MenuLine(f"INSi Agent – {_ENVIRONMENTS[state.environment]}"), *map(MenuLine, lines)]
+    menu += [MenuLine(warning) for warning in state.warnings if warning not in lines]
     if organisation and organisation not in lines:
         menu.append(MenuLine(organisation))
+    if state.switching:
+        menu.append(MenuLine("Changement demandé : les demandes en cours se terminent d'abord."))
     if state.demo:
         menu.append(MenuLine("Ouvrir la page de démonstration", Action.OPEN_DEMO))
     menu.append(MenuLine("Sites autorisés…", Action.SITES))
+    menu.append(MenuLine("Environnement et profil…", Action.SWITCH))
     menu.append(MenuLine("Quitter", Action.QUIT))
     title = f"INSi Agent ({_ENVIRONMENTS[state.environment]}) – {lines[0]}"
     return TrayView(icon, colour, title if len(title) <= MAX_TITLE else title[: MAX_TITLE - 1] + "…", tuple(menu))

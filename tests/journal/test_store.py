@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from agent.errors import AgentError, Code
 from agent.identity import Identity
 from agent.journal.chain import Entry, Fault, FaultKind, Verdict, canonical, link_of, sha256, signed_bytes, tie_of
-from agent.journal.ports import Conclusion
+from agent.journal.ports import Conclusion, Step, Switch
 from agent.journal.sealing import Keys
 from agent.journal.store import mounted_network
+from agent.model import Environment, Profile
 
 from .making import KEY, KEYS, NEW_KEY, NOW, OLD_KEY, ORIGIN, REPLY, found, intent, journal, not_found, whole
 
@@ -129,11 +130,42 @@ def test_a_client_ref_finds_the_origin_s_own_operation_of_the_last_minutes(tmp_p
     own.intend(intent("trace-1", client_ref="ref-1"))
     own.intend(intent("trace-2", client_ref="ref-1", origin="https://autre.example"))
 
-    hit = own.by_client_ref(ORIGIN, "ref-1", NOW - timedelta(minutes=10))
+    hit = own.by_client_ref(ORIGIN, "ref-1", NOW - timedelta(minutes=10), Environment.SIMULATED)
 
     assert hit is not None and hit.trace_id == "trace-1"
-    assert own.by_client_ref(ORIGIN, "ref-1", NOW + timedelta(milliseconds=1)) is None
-    assert own.by_client_ref(ORIGIN, "ref-2", NOW - timedelta(minutes=10)) is None
+    assert own.by_client_ref(ORIGIN, "ref-1", NOW + timedelta(milliseconds=1), Environment.SIMULATED) is None
+    assert own.by_client_ref(ORIGIN, "ref-2", NOW - timedelta(minutes=10), Environment.SIMULATED) is None
+    own.close()
+
+
+def test_a_client_ref_of_another_environment_is_unknown_here(tmp_path):
+    """Test and production share this journal: a page must never get an answer of the one in the other."""
+    own = journal(tmp_path)
+    own.intend(intent("here", client_ref="ref-1"))
+    own.intend(replace(intent("there", client_ref="ref-1"), environment=Environment.TEST))
+
+    hits = [own.by_client_ref(ORIGIN, "ref-1", NOW, environment) for environment in Environment]
+
+    assert ["here", "there", None] == [hit and hit.trace_id for hit in hits]
+    own.close()
+
+
+def test_a_switch_is_noted_in_the_chain_and_who_made_it_is_sealed(tmp_path):
+    test, simulated = (Step(one, Profile.CONSUMER) for one in (Environment.TEST, Environment.SIMULATED))
+    wanted = Switch(NOW, test, simulated, account="compte-3")
+    failed = Switch(NOW, simulated, test, why="ports.busy", account="compte-3")
+    own = journal(tmp_path)
+    whole(own, "trace-1")
+    own.switched(wanted)
+    own.switched(failed)
+    files = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    own.close()
+
+    own = journal(tmp_path)
+    assert [wanted, failed] == own.switches()
+    assert Verdict(5) == own.verify()
+    assert ["trace-1"] == [trace.trace_id for trace in own.traces(ORIGIN)]
+    assert b"compte-3" not in files
     own.close()
 
 
@@ -147,12 +179,12 @@ def test_a_client_ref_is_in_no_file_without_the_key_and_found_by_a_renewed_one(t
     assert not [name for name, content in files.items() if b"TESTEUSE-1984" in content]
 
     own = journal(tmp_path, keys=Keys([NEW_KEY, OLD_KEY]))
-    hit = own.by_client_ref(ORIGIN, "TESTEUSE-1984", NOW)
+    hit = own.by_client_ref(ORIGIN, "TESTEUSE-1984", NOW, Environment.SIMULATED)
     assert ("trace-1", "TESTEUSE-1984") == (hit.trace_id, hit.client_ref)
     own.close()
     own = journal(tmp_path, keys=None)
     with pytest.raises(AgentError) as refused:
-        own.by_client_ref(ORIGIN, "TESTEUSE-1984", NOW)
+        own.by_client_ref(ORIGIN, "TESTEUSE-1984", NOW, Environment.SIMULATED)
     assert Code.KEYRING_ABSENT == refused.value.code
     assert own.traces(ORIGIN)[0].client_ref is None
     own.close()
@@ -271,7 +303,7 @@ def test_an_outcome_of_before_whose_digest_is_in_clear_stays_readable(tmp_path):
     own = journal(tmp_path)
     trace = own.trace("trace-1", ORIGIN)
     assert ("ab" * 32, None) == (trace.attempts[0].outcome["responseSha256"], trace.client_ref)
-    assert own.by_client_ref(ORIGIN, "ref-1", NOW) is None
+    assert own.by_client_ref(ORIGIN, "ref-1", NOW, Environment.SIMULATED) is None
     own.close()
 
 

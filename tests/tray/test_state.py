@@ -20,6 +20,7 @@ def test_waiting_is_said_with_the_environment():
         MenuLine("INSi Agent – environnement de test"),
         MenuLine("En attente."),
         MenuLine("Sites autorisés…", Action.SITES),
+        MenuLine("Environnement et profil…", Action.SWITCH),
         MenuLine("Quitter", Action.QUIT),
     ) == view.menu
 
@@ -46,6 +47,12 @@ def test_the_most_pressing_thing_is_shown(state: TrayState, icon: Icon, sentence
     assert (icon, sentence) == (view.icon, view.menu[1].text)
 
 
+def test_a_switch_that_waits_is_a_line_of_the_menu():
+    lines = [line.text for line in view_of(TrayState(Environment.TEST, switching=True)).menu]
+
+    assert "Changement demandé : les demandes en cours se terminent d'abord." in lines
+
+
 def test_troubles_come_first_in_the_words_of_the_catalogue():
     troubles = (Code.PCSC_UNAVAILABLE, Code.INSI_UNREACHABLE)
 
@@ -64,7 +71,8 @@ def test_the_demo_is_offered_only_while_it_runs():
         for demo in (True, False)
     ]
 
-    assert [[Action.OPEN_DEMO, Action.SITES, Action.QUIT], [Action.SITES, Action.QUIT]] == offered
+    always = [Action.SITES, Action.SWITCH, Action.QUIT]
+    assert [[Action.OPEN_DEMO, *always], always] == offered
 
 
 AT = datetime(2025, 3, 4, 14, 5, tzinfo=UTC)
@@ -88,6 +96,18 @@ def test_calls_with_the_organisations_certificate_are_told_while_they_run_and_af
     assert [
         "Certificat de la structure : 2 appels depuis le démarrage, le dernier pour https://autre.example à 14:05"
     ] == organisation_lines(second.ended())
+
+
+def test_a_certificate_that_ends_soon_is_a_line_of_the_menu_and_changes_no_icon():
+    """S015. What is a trouble already is not said twice."""
+    soon, trouble = "Le certificat de la carte CPS expire dans 6 jours.", Code.PCSC_UNAVAILABLE
+    calm = TrayState(Environment.TEST, professional_card=True)
+    warned = view_of(replace(calm, warnings=(soon,)))
+    both = view_of(replace(calm, troubles=(trouble,), warnings=(CATALOGUE[trouble].title.fr, soon)))
+
+    assert soon in [line.text for line in warned.menu]
+    assert (warned.icon, warned.title) == (view_of(calm).icon, view_of(calm).title)
+    assert [line.text for line in both.menu].count(CATALOGUE[trouble].title.fr) == 1
 
 
 def test_a_call_with_the_organisations_certificate_is_seen_without_any_menu():

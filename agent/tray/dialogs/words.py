@@ -159,6 +159,34 @@ def sites_page(question: Mapping[str, Any]) -> Page:
     )
 
 
+def switch_page(question: Mapping[str, Any]) -> Page:
+    """The page for a question as `agent.tray.bridge.SwitchQuestion` sends it."""
+    say = partial(_say, question["language"])
+    facts = []
+    for name, (label, values) in _SWITCHED.items():
+        by = question["locked"].get(name)
+        fixed = f" ({say(_FIXED_BY).format(say(LOCKED_BY[by]))})" if by else ""
+        facts.append((say(label), f"{say(values[question[name]])}{fixed}"))
+    row = CATALOGUE[Code(question["failed"])] if question["failed"] else None
+    offered = [(name, value, *_SWITCHED[name]) for name, value in question["offered"]]
+    return Page(
+        title=say(_SWITCH_TITLE),
+        heading=say(_SWITCH_HEADING),
+        holder="",
+        facts=tuple(facts),
+        notice=" ".join((say(_NOT_CHANGED), say(row.title), say(row.action))) if row else "",
+        prompt=say(_CHANGE_TO if offered else _NOTHING_TO_CHANGE),
+        accept=say(_CHANGE) if offered else "",
+        refuse=say(_CLOSE),
+        accepted="chosen",
+        refused="cancelled",
+        choices=tuple(
+            (f"{name}={value}", f"{say(label)} : {say(values[value])}") for name, value, label, values in offered
+        ),
+        footnote=say(_THEN) if offered else "",
+    )
+
+
 def site_state(site: Mapping[str, Any], language: str = "fr") -> str:
     """What holds for one of `SitesQuestion`'s sites, in words; times as this workstation's clock shows them."""
     kind = site["state"] if site["by"] == "person" else site["by"]
@@ -318,6 +346,36 @@ _SITE_STATES = {
     "blocked": Words("toujours refusé depuis le {since:%d/%m/%Y}", "always refused since {since:%Y-%m-%d}"),
     "quiet": Words("plus de question jusqu'au {until:%d/%m/%Y à %H:%M}", "no question until {until:%Y-%m-%d %H:%M}"),
 }
+_SWITCH_TITLE = Words("INSi Agent – environnement et profil", "INSi Agent – environment and profile")
+_SWITCH_HEADING = Words("Environnement et profil", "Environment and profile")
+ENVIRONMENTS = {
+    "simulated": Words("simulation, rien n'est réel", "simulation, nothing is real"),
+    "test": Words("test, avec des cartes de test", "test, with test cards"),
+    "production": Words("production, avec de vrais patients", "production, with real patients"),
+}
+PROFILES = {
+    "repository": Words("référentiel d'identités, recherche et vérifie", "identity repository, retrieves and verifies"),
+    "consumer": Words("autre logiciel, vérifie seulement", "any other software, only verifies"),
+}
+_SWITCHED = {
+    "environment": (Words("Environnement", "Environment"), ENVIRONMENTS),
+    "profile": (Words("Profil", "Profile"), PROFILES),
+}
+LOCKED_BY = {  # agent.config.Source → in words
+    "machine policy": Words("la règle du poste", "the workstation's policy"),
+    "user policy": Words("la règle de votre compte", "your account's policy"),
+    "command line": Words("la commande qui a démarré l'agent", "the command that started the agent"),
+    "machine configuration": Words("la configuration du poste", "the workstation's configuration"),
+}
+_FIXED_BY = Words("fixé par {}", "set by {}")
+_NOT_CHANGED = Words("Rien n'a changé.", "Nothing was changed.")
+_CHANGE_TO = Words("Changer pour :", "Change to:")
+_NOTHING_TO_CHANGE = Words("Rien ne peut être changé ici.", "Nothing can be changed here.")
+_CHANGE = Words("Changer", "Change")
+_THEN = Words(
+    "Les demandes en cours se terminent d'abord ; la carte est ensuite verrouillée et les sites se reconnectent.",
+    "Requests under way end first; then the card is locked and the sites connect again.",
+)
 _ACCEPT = Words("Valider", "OK")
 _CONTINUE = Words("Continuer", "Continue")
 _CANCEL = Words("Annuler", "Cancel")
