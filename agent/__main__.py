@@ -24,6 +24,10 @@ def main() -> int:
         from agent.tray.dialogs.consent import child_main
     elif sys.argv[2] == "sites":
         from agent.tray.dialogs.sites import child_main
+    elif sys.argv[2] == "switch":
+        from agent.tray.dialogs.switch import child_main
+    elif sys.argv[2] == "pac":
+        from agent.insi.pac import child_main
     elif sys.argv[2] == "apilec":
         from agent.readers.apilec import child_main
     else:

@@ -9,7 +9,7 @@ import contextlib
 import getpass
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -18,33 +18,38 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import uuid4
 
 from agent import __version__
-from agent.config import ALL_RIGHTS, BillingId, Loaded, Settings, Software, Source, load, system_layers
+from agent.choice import read_choice
+from agent.config import ALL_RIGHTS, BillingId, Loaded, Proxy, Settings, Software, Source, load, system_layers
 from agent.consent import Consent, Decisions
 from agent.errors import AgentError, Code
 from agent.insi.addresses import ADDRESSES
 from agent.lane import Lane
 from agent.model import AuthMode, CardKind, Environment, ReaderSeen, Right, Value
 from agent.pin import Pin
-from agent.places import Places, Running, announce, claim, instance_id, withdraw
-from agent.protocol.messages import API_LEVEL, CpxChangedParams, SitesResult, WatchResult
+from agent.places import Places, Running, announce, instance_id, withdraw
+from agent.protocol.messages import API_LEVEL, CpxChangedParams, SitesResult, SwitchParams, SwitchResult, WatchResult
 from agent.protocol.methods import BEFORE_HELLO, FROM_MEMORY
 from agent.protocol.origins import NATIVE, Caller, Doorkeeper
 from agent.protocol.session import Call
+from agent.switching import Choice, counting
 from agent.tray.bridge import ActivityQuestion, ConsentQuestion, PinQuestion, SitesQuestion
 from agent.tray.state import TrayState
-from agent.workflows import cpx, greeting, retrieve, trace, vitale
+from agent.workflows import cpx, greeting, retrieve, trace, verify, vitale
 from agent.workflows.desk import SECRETS_TIMEOUT_S, Asker, CardSession, Desk
 from agent.workflows.sites import Rules, Sites
 from agent.workflows.watching import changes
 
 if TYPE_CHECKING:
+    from agent.insi.contract import Contract
     from agent.insi.fake_insi import SimulatedInsi
-    from agent.insi.http import HttpTeleservice
-    from agent.insi.ports import HttpReply
-    from agent.protocol.server import Conversation, Progress
+    from agent.insi.http import Endpoint, HttpTeleservice
+    from agent.insi.ports import HttpReply, Sender
+    from agent.journal.ports import Switch
+    from agent.protocol.server import Conversation, Progress, Server
     from agent.readers.desk import VitaleSource
     from agent.readers.ports import Readers
     from agent.secrets import Secrets
+    from agent.signing.certificate_files import CertificateFiles
     from agent.signing.organisation import OrganisationCertificate
     from agent.signing.ports import TokenProcess
 
@@ -52,9 +57,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 SIMULATED_AUTHORISATION = "SIMULATEUR-0001"
-P12_SECRET_NAME = "organisation-passphrase"  # noqa: S105  (a name, not the secret)
 STOP_PATIENCE_S = 10
 SCREEN_TIMEOUT_S = 10
+JOURNAL_TIMEOUT_S = 20
 CHANGE_NOTHING = BEFORE_HELLO | FROM_MEMORY
 
 Workflow = Callable[[Desk, Asker, Any], Awaitable[Value]]
@@ -68,6 +73,7 @@ WORKFLOWS: dict[str, Workflow] = {
     "cpx.lock": cpx.lock,
     "insi.retrieveWithVitale": retrieve.with_vitale,
     "insi.retrieveByTraits": retrieve.by_traits,
+    "insi.verify": verify.verify,
     "trace.get": trace.get,
 }
 
@@ -86,6 +92,7 @@ class Options:
     simulate: bool = False
     port: int | None = None
     config_file: Path | None = None
+    chosen_in: Path | None = None  # folder of the person's choice of environment and profile; None: the user's own
     card: Path | None = None  # a recorded carte Vitale for the simulator's reader
     demo_origins: tuple[str, ...] = ()  # the demonstration page's, then its developer's; simulated only, never stored
     answers_itself: bool = False  # the simulated person answers the code question without a window
@@ -100,7 +107,9 @@ class Agent:
     """The running agent. Everything here happens on its event loop's thread."""
 
     def __init__(self, options: Options, loaded: Loaded, places: Places) -> None:
+        """`places` are claimed by whoever starts us."""
         self.options = options
+        self.simulated = loaded.settings.environment is Environment.SIMULATED
         self.places = places
         self.loaded = loaded
         self._running: Running | None = None
@@ -109,6 +118,9 @@ class Agent:
         self.sites: Sites
         self.simulated_insi: SimulatedInsi | None = None
         self.state_changed: Callable[[TrayState], None] = lambda _state: None
+        self.switch: Callable[[Choice, Conversation], Awaitable[SwitchResult]]  # whoever starts us
+        self._operations: set[asyncio.Task[Any]] = set()
+        self._leaving = False
         self._stops: list[Callable[[], None]] = []  # in the order things were started
         self._questions = 0
         self._told: object = None  # what agent.changed last said
@@ -122,52 +134,61 @@ class Agent:
         return self.loaded.settings
 
     @property
+    def server(self) -> "Server":
+        """The door, which outlives us."""
+        return self._server
+
+    @property
     def port(self) -> int:
         return self._server.port
 
     # ------------------------------------------------------------ start and stop
 
-    async def start(self) -> None:
+    async def start(self, server: "Server | None" = None) -> None:
         """Listen first, then look at the readers; what was begun is undone when that fails.
 
-        Raises simulator.forbidden, agent.running, ports.busy, config.invalid.
+        `server`: the open door of the agent that we follow; it is left on hold.
+        Raises simulator.forbidden, ports.busy, config.invalid.
         """
-        if self.options.simulate and self.settings.simulate == "forbid":
+        if self.simulated and self.settings.simulate == "forbid":
             raise AgentError(Code.SIMULATOR_FORBIDDEN)
         try:
-            await self._start()
+            await self._start(server)
         except BaseException:
             self._undo()
             raise
 
-    async def _start(self) -> None:
+    async def _start(self, server: "Server | None") -> None:
         from agent.protocol.server import Server
 
-        self._stops.append(claim(self.places.data))
         self._loop = asyncio.get_running_loop()
-        self.desk = simulated_desk(self) if self.options.simulate else real_desk(self)
+        self.desk = simulated_desk(self) if self.simulated else real_desk(self)
         self._stops.append(self.desk.lanes.close)
         self.sites = self._open_sites()
-        self._server = Server(
-            doorkeeper=self._doorkeeper,
-            handler=self._handle,
-            identity={
+        behind: dict[str, Any] = {
+            "doorkeeper": self._doorkeeper,
+            "handler": self._handle,
+            "identity": {
                 "product": "insi-agent",
                 "version": __version__,
                 "api": [API_LEVEL],
                 "instanceId": self.desk.instance_id,
             },
-            door=lambda: self.settings.door,
-        )
-        ports = self.settings.ports if self.options.port is None else [self.options.port]
-        await self._server.open(ports)
+            "door": lambda: self.settings.door,
+        }
+        if server is None:
+            self._server = Server(**behind)
+            await self._server.open(self.settings.ports if self.options.port is None else [self.options.port])
+        else:
+            self._server = server
+            server.serve_for(**behind)
         self._running = announce(self.places.runtime, self.port)
         self._stops.append(partial(withdraw, self.places.runtime, self._running))
         self._told = self._facts()
         watch = self.desk.readers.watch(self._saw_in_watcher)
         self._stops.append(watch.close)
         if self.desk.organisation_configured():
-            self._spawn(self._open_organisation())
+            self._spawn(self._open_organisations())
         self._spawn(self._open_secure())
         self.desk.finish(self._watch_screen())
         log.info("listening on port %s, %s", self.port, self.desk.environment)
@@ -177,9 +198,57 @@ class Agent:
 
         Each step has its own deadline: a module or a card that hangs costs no other step.
         """
+        await self._end(self._server.shut())
+
+    async def finish_operations(self) -> None:
+        """Begin no operation any more, and return when those under way, questions included, have ended.
+
+        New ones get agent.switching. Cancelled while it waits: nothing has happened.
+        """
+        self._leaving = True
+        self.show_state()
+        try:
+            while under_way := self._operations | self.desk.exchanges:
+                await asyncio.wait(under_way)
+        except asyncio.CancelledError:
+            self.stay()
+            raise
+
+    async def lock_card(self) -> None:
+        """End the card session, within a deadline: a module or a card that hangs costs no other step."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_PATIENCE_S):
+                await cpx.end_session(self.desk)
+
+    def stay(self) -> None:
+        """Let operations begin again."""
+        self._leaving = False
+        self.show_state()
+
+    async def leave(self, asking: "Conversation | None") -> None:
+        """Stop as `stop` does, but for the door, which is left on hold for the next agent.
+
+        Every conversation is closed with 4001, but the one that asked for it.
+        """
+        await self._end(self._server.hold(asking))
+
+    async def note(self, switch: "Switch") -> None:
+        """Write a switch into our journal. Raises journal.full, journal.unavailable, identity.damaged.
+
+        Without a keyring there is no journal, and no call that could be in one: the log alone tells.
+        """
+        try:
+            await self.desk.keys_at_hand()
+            await self.desk.lanes.journal.run(partial(self.desk.journal.switched, switch), timeout_s=JOURNAL_TIMEOUT_S)
+        except AgentError as error:
+            if error.code is not Code.KEYRING_ABSENT:
+                raise
+            log.warning("a switch is not in the journal: %s", error)
+
+    async def _end(self, closing: Awaitable[None]) -> None:
         desk = self.desk
         try:
-            await self._server.shut()
+            await closing
             await self.sites.close()
             if desk.exchanges:
                 _, hanging = await asyncio.wait(desk.exchanges, timeout=STOP_PATIENCE_S)
@@ -188,9 +257,7 @@ class Agent:
             for task in (*self._tasks, self._expiry, desk.unreset):
                 if task:
                     task.cancel()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(STOP_PATIENCE_S):
-                    await cpx.end_session(desk)
+            await self.lock_card()
             for lane, close in (
                 (desk.lanes.token, desk.tokens().close),
                 (desk.lanes.network, desk.teleservice.close),
@@ -218,12 +285,13 @@ class Agent:
         with contextlib.suppress(AgentError):  # the next call connects as it is configured now
             await self.desk.lanes.network.run(self.desk.teleservice.close, timeout_s=5)
         self._spawn(self._open_secure())
+        self._spawn(self._open_organisations())
         await self._tell_changes()
 
-    async def _open_organisation(self) -> None:
-        """Know early when the organisation's certificate is missing or ends soon."""
+    async def _open_organisations(self) -> None:
+        """Know early which certificates of organisations there are, which do not open, and which end soon."""
         with contextlib.suppress(AgentError):
-            await self.desk.organisation()
+            await self.desk.organisations()
         await self._tell_changes()
 
     async def _open_secure(self) -> None:
@@ -241,7 +309,7 @@ class Agent:
         from agent.secrets import secrets_of
 
         folder = self.places.data
-        tls = LocalTls(folder, secrets_of(folder, simulated=self.options.simulate))
+        tls = LocalTls(folder, secrets_of(folder, simulated=self.simulated))
         try:
             pair, context = await self.desk.lanes.secrets.run(
                 partial(tls.load, self.desk.now()), timeout_s=SECRETS_TIMEOUT_S
@@ -336,6 +404,10 @@ class Agent:
         if call.method.name in ("cards.watch", "cards.unwatch"):
             conversation.watching = call.method.name == "cards.watch"
             return WatchResult(readers=self.desk.seen or [])
+        if isinstance(call.params, SwitchParams):
+            return await self.switch(Choice(**dict(call.params)), conversation)
+        if call.method.name not in CHANGE_NOTHING:
+            self._begin_operation()
         if call.method.name in SITES:
             return await SITES[call.method.name](self.sites, call.params)
         if conversation.caller.pending:
@@ -345,6 +417,15 @@ class Agent:
         finally:
             if call.method.name not in CHANGE_NOTHING:  # a failure changes warnings too
                 self._spawn(self._tell_changes())
+
+    def _begin_operation(self) -> None:
+        """Count this call among the operations until it is answered. Raises agent.switching."""
+        if self._leaving:
+            raise AgentError(Code.AGENT_SWITCHING)
+        task = asyncio.current_task()
+        assert task is not None
+        self._operations.add(task)
+        task.add_done_callback(self._operations.discard)
 
     @staticmethod
     def _asker(conversation: "Conversation", progress: "Progress") -> Asker:
@@ -356,6 +437,7 @@ class Agent:
         before, self._told = self._told, self._facts()
         if before == self._told:
             return
+        self.show_state()  # a warning is in the tray too
         for conversation in list(self._server.conversations):
             if not conversation.caller.pending:
                 await self._tell_change(conversation)
@@ -365,7 +447,8 @@ class Agent:
         await conversation.notify("agent.changed", changed)
 
     def _facts(self) -> object:
-        return self.settings.profile, self.desk.auth_modes(), greeting.notices(self.desk)
+        modes = [self.desk.auth_modes(origin) for row in self.settings.software for origin in row.origins]
+        return self.settings.profile, self.desk.organisation_configured(), modes, greeting.notices(self.desk)
 
     # ------------------------------------------------------------ cards
 
@@ -447,11 +530,6 @@ class Agent:
     def _watching(self) -> "list[Conversation]":
         return [conversation for conversation in self._server.conversations if conversation.watching]
 
-    def show_state_in(self, shown: Callable[[TrayState], None]) -> None:
-        """Tell every later state to `shown`, and the present one now. From any thread."""
-        self.state_changed = shown
-        self._loop.call_soon_threadsafe(self.show_state)
-
     def question(self, *, opened: bool) -> None:
         """A window opened or closed."""
         self._questions += 1 if opened else -1
@@ -468,6 +546,8 @@ class Agent:
                 unlocked=self.desk.session is not None,
                 demo=bool(self.options.demo_origins),
                 organisation=self.desk.organisation_calls,
+                warnings=tuple(notice.message["fr"] for notice in greeting.notices(self.desk)),
+                switching=self._leaving,
             )
         )
 
@@ -493,11 +573,34 @@ async def _silent(step: str, needs: str | None = None) -> None:
 # ---------------------------------------------------------------- settings
 
 
-def load_settings(options: Options) -> Loaded:
-    """Every layer of this machine, and the simulator's own on top. Raises config.invalid."""
+def load_settings(options: Options, choice: Choice | None = None) -> Loaded:
+    """Every layer of this machine, what counts of the person's choice, and the simulator's own on top.
+
+    `choice`: instead of the one that was kept. Raises config.invalid.
+    """
     layers = system_layers(options.config_file)
+    loaded = _loaded(options, layers)
+    counts = counting(read_choice(choice_folder(options)) if choice is None else choice, loaded)
+    if counts == Choice():
+        return loaded
+    return _loaded(options, [*layers, (Source.CHOICE, counts.model_dump(exclude_none=True))])
+
+
+def choice_folder(options: Options) -> Path:
+    """Where the person's choice is kept: the simulator started as such has its own."""
+    return options.chosen_in or (Places.simulated() if options.simulate else Places.real()).data
+
+
+def places_of(settings: Settings) -> Places:
+    """Where an agent of these settings keeps its files."""
+    if settings.environment is Environment.SIMULATED:
+        return Places.simulated()
+    return Places.real(settings.journal.directory)
+
+
+def _loaded(options: Options, layers: Iterable[tuple[Source, Mapping[str, Any]]]) -> Loaded:
     loaded = load(layers)
-    if not options.simulate:
+    if not options.simulate and loaded.settings.environment is not Environment.SIMULATED:
         return loaded
     from agent.simulator.pki import Person
 
@@ -518,13 +621,20 @@ def load_settings(options: Options) -> Loaded:
     }
     configured = {source.split(".")[1] for source in loaded.sources if source.startswith("cpx.")}
     added = {name: value for name, value in known.items() if name not in configured}
+    configured_rows = [  # the demonstration's pages have their own row, the simulator's certificate its own structure
+        row.model_copy(
+            update={"origins": [one for one in row.origins if one not in options.demo_origins], "structure": None}
+        )
+        for row in loaded.settings.software
+    ]
     simulated: dict[str, Any] = {
         "environment": Environment.SIMULATED,
         "cpx": loaded.settings.cpx.model_copy(update=added).model_dump(),
-        "software": [*demo, *loaded.settings.software],
+        "software": [*demo, *configured_rows],
     }
     settings = Settings.model_validate({**loaded.settings.model_dump(), **simulated})
-    return Loaded(settings, {**loaded.sources, "environment": Source.COMMAND_LINE})
+    by = {"environment": Source.COMMAND_LINE} if options.simulate else {}
+    return Loaded(settings, {**loaded.sources, **by})
 
 
 # ---------------------------------------------------------------- the two desks
@@ -538,22 +648,6 @@ def real_desk(agent: Agent) -> Desk:
 
     keyring, environment = KeyringSecrets(), agent.settings.environment
 
-    def load_organisation() -> "OrganisationCertificate":
-        from agent.signing.organisation import open_p12
-
-        file = agent.settings.organisation.certificate
-        if file is None:
-            raise AgentError(Code.CERTIFICATE_MISSING)
-        return open_p12(file, keyring.get(P12_SECRET_NAME) or b"")
-
-    def endpoint(mode: AuthMode) -> tuple[str, bytes]:
-        insi = agent.settings.insi
-        url = getattr(insi.endpoints.get(environment), mode.value, None) or ADDRESSES.get((environment, mode))
-        files: list[Path] = getattr(insi.anchors.get(environment), mode.value, [])
-        if url is None or not files:
-            raise AgentError(Code.INSI_NOT_CONFIGURED, "no address or no anchors", mode=mode.value)
-        return url, _anchors(files)
-
     return _desk(
         agent,
         readers=PcscReaders(card_kinds(lambda: agent.settings)),
@@ -563,8 +657,8 @@ def real_desk(agent: Agent) -> Desk:
             opensc_signs=agent.settings.cpx.opensc_signs,
         ),
         secrets=keyring,
-        load_organisation=load_organisation,
-        endpoint=endpoint,
+        certificates=organisation_files(lambda: agent.settings, keyring),
+        endpoint=lambda mode: insi_endpoint(agent.settings, environment, mode),
     )
 
 
@@ -573,7 +667,7 @@ def simulated_desk(agent: Agent) -> Desk:
     from agent.insi.fake_insi import SimulatedInsi
     from agent.readers.transcript import SimulatedReaders, load_transcript
     from agent.secrets import FileSecrets
-    from agent.signing.organisation import open_p12
+    from agent.signing.certificate_files import CertificateFiles
     from agent.simulator.pki import open_pki
     from agent.simulator.tokens import SimulatedTokens
 
@@ -589,6 +683,12 @@ def simulated_desk(agent: Agent) -> Desk:
     agent.on_stop(insi.stop)
     agent.simulated_insi = insi
     urls = {mode: insi.url(mode) for mode in AuthMode}
+
+    def endpoint(mode: AuthMode) -> "Endpoint":
+        from agent.insi.http import Endpoint
+
+        return Endpoint(urls[mode], pki.ca_pem)
+
     card = load_transcript(agent.options.card) if agent.options.card else None
     readers = SimulatedReaders.default(card_kinds(lambda: agent.settings), card)
     return _desk(
@@ -596,8 +696,8 @@ def simulated_desk(agent: Agent) -> Desk:
         readers=readers,
         tokens=SimulatedTokens(folder, readers),
         secrets=FileSecrets(folder),
-        load_organisation=lambda: open_p12(pki.organisation_p12, pki.organisation_passphrase),
-        endpoint=lambda mode: (urls[mode], pki.ca_pem),
+        certificates=CertificateFiles(lambda: [pki.organisation_p12], lambda _file: pki.organisation_passphrase),
+        endpoint=endpoint,
     )
 
 
@@ -607,8 +707,8 @@ def _desk(
     readers: "Readers",
     tokens: "TokenProcess",
     secrets: "Secrets",
-    load_organisation: Callable[[], "OrganisationCertificate"],
-    endpoint: Callable[[AuthMode], tuple[str, bytes]],
+    certificates: "CertificateFiles",
+    endpoint: Callable[[AuthMode], "Endpoint"],
 ) -> Desk:
     """The parts that the real desk and the simulated one share."""
     from agent.journal.chain import signed_at
@@ -624,8 +724,9 @@ def _desk(
         readers=readers,
         vitale=_vitale_source(agent, readers),
         tokens=lambda: tokens,
-        teleservice=_Teleservice(agent, endpoint, load_organisation),
-        load_organisation=load_organisation,
+        teleservice=_Teleservice(agent, endpoint, certificates.of, secrets),
+        certificates=certificates,
+        contract=_ReadContract(lambda: agent.settings, settings.environment),
         load_identity=load,
         journal=Journal(
             agent.places.journal,
@@ -641,6 +742,13 @@ def _desk(
         changed=agent.session_changed,
         show=agent.show_state,
     )
+
+
+def organisation_files(settings: Callable[[], Settings], keyring: "Secrets") -> "CertificateFiles":
+    """The organisations' certificates that are configured, their passphrases in the keyring."""
+    from agent.signing.certificate_files import CertificateFiles, secret_name
+
+    return CertificateFiles(lambda: settings().organisation.certificates, lambda file: keyring.get(secret_name(file)))
 
 
 def card_kinds(settings: Callable[[], Settings]) -> Callable[[bytes], CardKind]:
@@ -666,7 +774,7 @@ def _vitale_source(agent: Agent, readers: "Readers") -> "VitaleSource":
     from agent.readers.desk import PcscVitale
 
     wanted = agent.settings.vitale
-    if wanted.backend == "apilec" and not agent.options.simulate:
+    if wanted.backend == "apilec" and not agent.simulated:
         from agent.readers.apilec import ApilecVitale
 
         source = ApilecVitale(
@@ -691,48 +799,84 @@ class _Once(Generic[T]):
             return self._made
 
 
+class _ReadContract:
+    """INSi's contract, read at its first use and again once the settings were: the network lane's.
+
+    The simulator speaks ours, whatever package is configured.
+    """
+
+    def __init__(self, settings: Callable[[], Settings], environment: Environment) -> None:
+        self._settings, self._simulated = settings, environment is Environment.SIMULATED
+        self._read: tuple[Settings, Contract] | None = None
+
+    def __call__(self) -> "Contract":
+        from agent.insi.contract import open_contract
+
+        settings = self._settings()
+        if self._read is None or self._read[0] is not settings:
+            insi = settings.insi
+            folders = (None, None) if self._simulated else (insi.contract, insi.bindings)
+            self._read = (settings, open_contract(*folders))
+        return self._read[1]
+
+
 class _Teleservice:
-    """One kept connection per mode, opened at first use: the network lane's."""
+    """INSi over HTTPS, as it is configured at its first use, and at its first use after `close`: the network lane's."""
 
     def __init__(
         self,
         agent: Agent,
-        endpoint: Callable[[AuthMode], tuple[str, bytes]],
-        load_organisation: Callable[[], "OrganisationCertificate"],
+        endpoint: Callable[[AuthMode], "Endpoint"],
+        organisation_of: Callable[[str], "OrganisationCertificate"],
+        secrets: "Secrets",
     ) -> None:
-        self._agent, self._endpoint, self._load_organisation = agent, endpoint, load_organisation
-        self._open: dict[AuthMode, HttpTeleservice] = {}
+        self._agent, self._endpoint, self._organisation_of, self._secrets = agent, endpoint, organisation_of, secrets
+        self._open: HttpTeleservice | None = None
 
     def check(self, mode: AuthMode) -> None:
-        if mode not in self._open:
-            self._endpoint(mode)
+        self._endpoint(mode)
 
-    def post(self, mode: AuthMode, action: str, envelope: bytes) -> "HttpReply":
-        if mode not in self._open:
-            self._open[mode] = self._connect(mode)
-        return self._open[mode].post(mode, action, envelope)
+    def post(self, sender: "Sender", action: str, envelope: bytes) -> "HttpReply":
+        if self._open is None:
+            self._open = self._connect()
+        return self._open.post(sender, action, envelope)
 
     def close(self) -> None:
-        for teleservice in self._open.values():
-            teleservice.close()
-        self._open.clear()
+        if self._open is not None:
+            self._open.close()
+            self._open = None
 
-    def _connect(self, mode: AuthMode) -> "HttpTeleservice":
-        from agent.insi.http import ClientMaterial, Endpoint, HttpTeleservice
+    def _connect(self) -> "HttpTeleservice":
+        from agent.insi.http import HttpTeleservice, Limits
+        from agent.insi.proxy import PASSWORD, Routes
 
-        url, anchors = self._endpoint(mode)
-        client = None
-        if mode is AuthMode.ORGANISATION:
-            certificate = self._load_organisation()
-            client = ClientMaterial(certificate.chain_pem, certificate.key)
-        insi = self._agent.settings.insi
+        def password() -> str | None:
+            kept = self._secrets.get(PASSWORD)
+            return None if kept is None else kept.decode()
+
+        settings, simulated = self._agent.settings, self._agent.simulated
+        insi = settings.insi
         return HttpTeleservice(
-            {mode: Endpoint(url, anchors, client)},
-            connect_timeout_s=insi.connect_timeout_s,
-            total_timeout_s=insi.total_timeout_s,
-            max_reply_bytes=insi.max_reply_bytes,
+            self._endpoint_of,
+            limits=Limits(
+                connect_s=insi.connect_timeout_s,
+                total_s=insi.total_timeout_s,
+                max_reply_bytes=insi.max_reply_bytes,
+                revocation="off" if simulated else insi.revocation,  # the simulator's CA publishes no list
+                revocation_s=insi.revocation_timeout_s,
+            ),
+            routes=Routes(Proxy() if simulated else settings.proxy, password).to,
             private_folder=self._agent.places.state,
         )
+
+    def _endpoint_of(self, sender: "Sender") -> "Endpoint":
+        from agent.insi.http import ClientMaterial
+
+        endpoint = self._endpoint(sender.mode)
+        if sender.certificate is None:
+            return endpoint
+        own = self._organisation_of(sender.certificate)
+        return replace(endpoint, client=ClientMaterial(own.chain_pem, own.key))
 
 
 class _Person:
@@ -776,6 +920,18 @@ def _account() -> str | None:
         return getpass.getuser()
     except (KeyError, OSError):
         return None
+
+
+def insi_endpoint(settings: Settings, environment: Environment, mode: AuthMode) -> "Endpoint":
+    """Where a mode is served in an environment, and whom we believe there. Raises insi.notConfigured."""
+    from agent.insi.http import Endpoint
+
+    insi = settings.insi
+    url = getattr(insi.endpoints.get(environment), mode.value, None) or ADDRESSES.get((environment, mode))
+    files: list[Path] = getattr(insi.anchors.get(environment), mode.value, [])
+    if url is None or not files:
+        raise AgentError(Code.INSI_NOT_CONFIGURED, "no address or no anchors", mode=mode.value)
+    return Endpoint(url, _anchors(files), names=getattr(insi.server_names.get(environment), mode.value, "san"))
 
 
 def _anchors(files: Sequence[Path]) -> bytes:

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import getpass
 import json
 import os
 import sys
@@ -12,7 +11,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from agent import __version__, cards_command, identity_command, policy_command, sites_command, wss_command
+from agent import (
+    __version__,
+    cards_command,
+    contract_command,
+    identity_command,
+    organisation_command,
+    policy_command,
+    proxy_command,
+    simulator_command,
+    sites_command,
+    software_command,
+    switch_command,
+    trust_command,
+    wss_command,
+)
 from agent.errors import AgentError, Code
 from agent.model import is_local_site, is_site
 from agent.places import Places
@@ -22,7 +35,13 @@ _INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 # facts that help whoever sits before a terminal
 _FACTS = {
     "setting": "Réglage",
+    "source": "Fixé par",
+    "file": "Fichier",
+    "operation": "Opération",
+    "path": "Chemin",
     "reason": "Raison",
+    "fingerprint": "Empreinte SHA-256",
+    "answer": "Réponse du script",
     "rivals": "Peut-être utilisée par",
     "atr": "ATR de la carte",
 }
@@ -82,6 +101,10 @@ def _parser() -> argparse.ArgumentParser:
         help="laisser entrer aussi les pages de cette origine, tant que la démonstration dure ; répétable",
     )
 
+    simulator_command.add_words(
+        command("simulator", simulator_command.run, "un INSi simulé, seul, pour essayer un autre client")
+    )
+
     status = command("status", _status, "état de l'agent en marche")
     cards = command("cards", cards_command.show, "lecteurs et cartes vus par l'agent en marche")
     for made in (status, cards):
@@ -93,9 +116,18 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true")
     doctor.add_argument("--config", type=Path, metavar="FICHIER")
 
-    organisation = command("organisation", _organisation, "le certificat de la structure")
-    organisation.add_argument("action", choices=["enrol"], help="demander sa phrase secrète et la mettre au trousseau")
-    organisation.add_argument("--config", type=Path, metavar="FICHIER")
+    organisation = commands.add_parser("organisation", help="les certificats des structures")
+    organisation_command.add_words(organisation)
+
+    software_command.add_words(
+        command("software", software_command.show, "les logiciels autorisés à interroger INSi, et leurs sites")
+    )
+
+    proxy_command.add_words(commands.add_parser("proxy", help="le proxy du réseau : ce qui vaut, et son mot de passe"))
+
+    trust_command.add_words(commands.add_parser("trust", help="les autorités auxquelles croire pour INSi"))
+
+    contract_command.add_words(commands.add_parser("contract", help="le paquet officiel de l'éditeur, pour INSi"))
 
     support = command("support-bundle", _support_bundle, "réunir en un fichier ce qui aide l'assistance")
     support.add_argument("--output", type=Path, metavar="FICHIER", help="ce fichier ; sinon ici, sous un nom daté")
@@ -107,6 +139,12 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     identity_command.add_words(command("identity", identity_command.run, "la clé qui signe les reçus de ce poste"))
+
+    for setting, says in (
+        ("environment", "l'environnement : simulation, test ou production ; en changer"),
+        ("profile", "le profil : référentiel d'identités ou autre logiciel ; en changer"),
+    ):
+        switch_command.add_words(command(setting, switch_command.run, says), setting)
 
     sites = commands.add_parser("sites", help="les sites autorisés, refusés ou remis à plus tard")
     sites_command.add_words(sites)
@@ -124,15 +162,14 @@ def _port(text: str) -> int:
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    from agent.app import Options, load_settings
+    from agent.app import Options, load_settings, places_of
     from agent.log import configure
     from agent.running import RunningAgent, until_told_to_stop
 
     if parsed.card and not parsed.simulate:
         raise AgentError(Code.CONFIG_INVALID, "a recorded card belongs to the simulator", setting="--card")
     options = Options(simulate=parsed.simulate, port=parsed.port, config_file=parsed.config, card=parsed.card)
-    places = Places.simulated() if parsed.simulate else Places.real(load_settings(options).settings.journal.directory)
-    places.create()
+    places = places_of(load_settings(options).settings).create()
     configure("INFO", stderr=True, folder=places.log)
     running = RunningAgent(options, places)
     try:
@@ -231,23 +268,6 @@ def _support_bundle(parsed: argparse.Namespace) -> int:
     print("Aucune donnée de patient, aucun code, aucun secret ; le relire avant de l'envoyer.")
     for name in made.failed:
         print(f"N'a pas pu être relevé : {name}", file=sys.stderr)
-    return 0
-
-
-def _organisation(parsed: argparse.Namespace) -> int:
-    """Try the passphrase on the configured file, then keep it in the user's keyring."""
-    from agent.app import P12_SECRET_NAME, Options, load_settings
-    from agent.secrets import KeyringSecrets
-    from agent.signing.organisation import open_p12
-
-    file = load_settings(Options(config_file=parsed.config)).settings.organisation.certificate
-    if file is None:
-        raise AgentError(Code.CERTIFICATE_MISSING)
-    typed = getpass.getpass("Phrase secrète : ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
-    passphrase = typed.encode()
-    opened = open_p12(file, passphrase)
-    KeyringSecrets().set(P12_SECRET_NAME, passphrase)
-    print(f"{opened.common_name}, structure {opened.structure}, jusqu'au {opened.not_after:%Y-%m-%d}")
     return 0
 
 

@@ -22,13 +22,13 @@ def find_agent(*, simulated: bool) -> Running:
     return running
 
 
-def ask(running: Running, *calls: tuple[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def ask(running: Running, *calls: tuple[str, dict[str, Any]], patience_s: float = _PATIENCE_S) -> list[dict[str, Any]]:
     """Say hello with the token, make these calls in turn, give their results.
 
     Raises agent.notRunning, or the code that a call answered.
     """
     with _conversation(running) as talk:
-        return [talk.call(method, params) for method, params in calls]
+        return [talk.call(method, params, patience_s) for method, params in calls]
 
 
 def follow(running: Running) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -49,10 +49,10 @@ class _Conversation:
         self._number = 0
         self._early: deque[dict[str, Any]] = deque()  # notifications that came before the reply waited for
 
-    def call(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+    def call(self, method: str, params: dict[str, Any], patience_s: float = _PATIENCE_S) -> dict[str, Any]:
         self._number += 1
         self._socket.send(json.dumps({"jsonrpc": "2.0", "id": self._number, "method": method, "params": params}))
-        while (reply := json.loads(self._socket.recv(timeout=_PATIENCE_S))).get("id") != self._number:
+        while (reply := json.loads(self._socket.recv(timeout=patience_s))).get("id") != self._number:
             self._early.append(reply)
         if "error" in reply:
             data = reply["error"].get("data", {})

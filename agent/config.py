@@ -1,24 +1,27 @@
 """Every setting of the agent: one frozen model, its defaults, who may set it, and where values come from. ★
 
-Precedence, strongest first: machine policy, user policy, command line, machine configuration, user
-file, default. A setting of scope `machine` is never read from the user's level when the install is
-managed (any value under the machine policy, or `managed = true` in the machine configuration).
+Precedence, strongest first: machine policy, user policy, command line, machine configuration, the person's
+choice of environment and profile (`switching.py`), user file, default. A setting of scope `machine` is never
+read from the user's level when the install is managed (any value under the machine policy, or `managed = true`
+in the machine configuration).
 """
 
+import re
 import sys
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import platformdirs
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from agent.errors import AgentError, Code
-from agent.model import CardKind, Environment, Profile, Right, is_site
+from agent.model import CardKind, Environment, Profile, Right, is_local_site, is_site
 
+_LOCAL_PROGRAMS = "native"  # they have no origin; protocol/origins.py gives them this name
 ALL_RIGHTS: list[Right] = [right for right in Right if right is not Right.ADMIN]
 # Not what is built later: a consent of today must not cover what its window could not name.
 CONSENT_RIGHTS = [Right.VITALE, Right.CPX, Right.RETRIEVE, Right.TRACE]
@@ -48,7 +51,13 @@ def _checked(origin: str) -> str:
     return origin
 
 
+def _checked_of_software(origin: str) -> str:
+    return origin if is_local_site(origin) or origin == _LOCAL_PROGRAMS else _checked(origin)
+
+
 Site = Annotated[str, AfterValidator(_checked)]
+# also a demonstration's page on this machine, and the local programs that have no origin
+SoftwareOrigin = Annotated[str, AfterValidator(_checked_of_software)]
 
 
 class AllowedOrigin(Section):
@@ -118,12 +127,18 @@ class Wss(Section):
 
 
 class Software(Section):
-    """One authorised software, chosen by the origin alone (S027)."""
+    """One authorised software, chosen by the origin alone (S027). INSi's indicators count its name and version."""
 
     name: str = Field(min_length=1)
     version: str = Field(min_length=1)
-    origins: list[str] = Field(description="exact origins of this software")
-    authorisation: dict[Environment, str] = Field(description="CNDA authorisation number per environment (IDAM)")
+    origins: list[SoftwareOrigin] = Field(description="exact origins of this software")
+    authorisation: dict[Environment, str] = Field(
+        repr=False, description="CNDA authorisation number per environment (IDAM)"
+    )
+    publisher_id: str | None = Field(default=None, min_length=1, description="the editor's number at CNDA (NIE)")
+    structure: str | None = Field(
+        default=None, min_length=1, description="OU of the organisation certificate that its calls use; None: the only"
+    )
 
 
 class CardRow(Section):
@@ -206,8 +221,13 @@ class Cpx(Section):
     specialities: dict[str, str] = Machine(
         dict, description="speciality of a professional (CN → code of table R01), where the card has none"
     )
-    speciality_attribute: Literal["codeSpecialiteAMO", "codeSpecialite"] = machine(
-        "codeSpecialiteAMO", description="wire name of the speciality [guess: not proven]"
+    speciality_attribute: str = machine(
+        "codeSpecialiteAMO", min_length=1, description="wire name of the speciality [guess: not proven]"
+    )
+    billing_attribute: str = machine("identifiantFacturation", min_length=1, description="wire name of the billing id")
+    sector_attribute: str = machine("secteurActivite", min_length=1, description="wire name of the sector")
+    issuer_format: Literal["card", "rfc4514", "dotnet"] = machine(
+        "card", description="how the assertion's Issuer writes the holder's name [guess: INSi's rule is not public]"
     )
     speciality_professions: list[str] = Machine(
         lambda: ["10"], description="professions (table G15) whose speciality is sent: physicians"
@@ -217,7 +237,48 @@ class Cpx(Section):
 
 
 class Organisation(Section):
-    certificate: Path | None = machine(None, description="the organisation's .p12; its passphrase is in the keyring")
+    """The certificates of the structures that call from here: INSI-MANU for a person's calls, INSI-AUTO for others."""
+
+    certificates: list[Path] = Machine(list, description=".p12 files; their passphrases are in the keyring")
+    issuers: list[str] = Machine(
+        lambda: ["AC IGC-SANTE ELEMENTAIRE ORGANISATIONS", "TEST AC IGC-SANTE ELEMENTAIRE ORGANISATIONS"],
+        description="common names of the CAs that issue them; another one is a warning",
+    )
+
+
+_SCRIPT_ADDRESS = re.compile(r"https?://[^/@\s]+(/\S*)?$")
+
+
+class Proxy(Section):
+    """How the network is left, for INSi and its revocation lists. Nothing comes from the environment's variables."""
+
+    use: Literal["none", "explicit", "script", "system"] = machine(
+        "none", description="no proxy, the one of `address`, what a PAC script says, or what Windows is told"
+    )
+    address: str | None = machine(
+        None,
+        pattern=r"^http://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$",
+        description="http://name:port; without a port, 80",
+    )
+    user: str | None = machine(None, min_length=1, description="for Basic; its password is in the keyring")
+    script: str | None = machine(None, min_length=1, description="PAC: an absolute path, or an http(s) address")
+    script_timeout_s: float = machine(
+        5, gt=0, le=60, description="for the script's process to start, fetch and answer; for Windows to answer"
+    )
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> Self:
+        if self.use == "explicit" and self.address is None:
+            raise ValueError("use = explicit needs proxy.address")
+        if self.use == "script" and self.script is None:
+            raise ValueError("use = script needs proxy.script")
+        if self.use == "system" and sys.platform != "win32":
+            raise ValueError("use = system is Windows' own")
+        if self.script and not _SCRIPT_ADDRESS.match(self.script) and not Path(self.script).is_absolute():
+            raise ValueError("proxy.script is neither an absolute path nor an http(s) address without an account")
+        if self.user and ":" in self.user:
+            raise ValueError("proxy.user holds a colon, which Basic cannot say")
+        return self
 
 
 class Endpoints(Section):
@@ -234,14 +295,45 @@ class Anchors(Section):
     organisation: list[Path] = Field(default_factory=list)
 
 
+NameRule = Literal["san", "sanOrCn"]
+
+
+class ServerNames(Section):
+    """Where a server's certificate may name it: in its subjectAltName, or without one in its CN. Never unchecked."""
+
+    cpx: NameRule = "san"
+    organisation: NameRule = "san"
+
+
 class Insi(Section):
+    contract: Path | None = machine(None, description="folder of the editor's official package; None: our own contract")
+    bindings: Path | None = machine(
+        None, description="folder of *.toml: how operations without public contract are called"
+    )
     endpoints: dict[Environment, Endpoints] = Machine(dict)
     anchors: dict[Environment, Anchors] = Machine(dict)
+    server_names: dict[Environment, ServerNames] = Machine(dict)
+    revocation: Literal["off", "soft", "hard"] = machine(
+        "soft",
+        description="server certificates against their CA's list: not looked at, refused if listed, or if unknown",
+    )
+    revocation_timeout_s: float = machine(5, gt=0, le=60)
     connect_timeout_s: float = machine(20, gt=0, description="[guess: no official figure]")
     total_timeout_s: float = machine(30, gt=0, description="[guess: no official figure]")
     max_reply_bytes: int = machine(1 << 20, ge=1 << 16)
     retries: int = machine(1, ge=0, le=3, description="repeats of an attempt after unavailability")
     retry_pause_s: float = machine(1.0, ge=0)
+    pause_s: float = machine(0.0, ge=0, le=60, description="between two attempts of one operation")
+    unknown_person_faults: dict[Environment, Literal["error", "notFound"]] = Machine(
+        dict, description="what insi_102 and desir_1020 mean: the qualification service hid nobody found behind them"
+    )
+    check_answers: bool = machine(True, description="warn of answers that differ from the contract's schema")
+    lunar_dates: Literal["send", "refuse"] = machine(
+        "send", description="birth dates with month or day 00, in WS_INS2 [guess: not public]"
+    )
+    send_key: bool = machine(False, description="send the key of matricules that have one, in WS_INS1 [guess]")
+    bam_version: str = machine("01_02", min_length=1, description="ContexteBAM/@Version")
+    lps_version: str = machine("01_00", min_length=1, description="ContexteLPS/@Version")
     provisional: Literal["allow", "forbid"] = machine("allow", description="retrieval for PROV identities (S105)")
     after_several: Literal["join", "next"] = machine(
         "join", description="attempt after 02: all given names together, or the next one [guess: not public]"
@@ -251,6 +343,13 @@ class Insi(Section):
         pattern=r"^([^{}]|\{name\}|\{version\})+$",
         description="form of ContexteLPS/LPS/Nom [guess]",
     )
+
+    @field_validator("unknown_person_faults")
+    @classmethod
+    def _not_in_production(cls, meaning: dict[Environment, str]) -> dict[Environment, str]:
+        if meaning.get(Environment.PRODUCTION) == "notFound":
+            raise ValueError("production answers 01: a fault there is never a person not found")
+        return meaning
 
 
 class JournalPlace(Section):
@@ -276,10 +375,22 @@ class Settings(Section):
     cpx: Cpx = Field(default_factory=Cpx)
     organisation: Organisation = Field(default_factory=Organisation)
     insi: Insi = Field(default_factory=Insi)
+    proxy: Proxy = Field(default_factory=Proxy)
     journal: JournalPlace = Field(default_factory=JournalPlace)
     door: Door = Field(default_factory=Door)
     limits: Limits = Field(default_factory=Limits)
     wss: Wss = Field(default_factory=Wss)
+
+    @field_validator("software")
+    @classmethod
+    def _one_row_each(cls, rows: list[Software]) -> list[Software]:
+        """The origin alone selects the row: it is in one."""
+        seen: dict[str, int] = {}
+        for number, row in enumerate(rows):
+            for origin in row.origins:
+                if seen.setdefault(origin, number) != number:
+                    raise ValueError(f"one origin is in two rows, {seen[origin]} and {number}")
+        return rows
 
     @property
     def asks_for_unknown_origins(self) -> bool:
@@ -303,6 +414,7 @@ class Source(StrEnum):
     USER_POLICY = "user policy"
     COMMAND_LINE = "command line"
     MACHINE = "machine configuration"
+    CHOICE = "the person's choice"  # of environment and profile, at run time
     USER = "user file"
     DEFAULT = "default"
 
@@ -328,7 +440,7 @@ def load(layers: Iterable[tuple[Source, Mapping[str, Any]]]) -> Loaded:
     sources: dict[str, Source] = {}
     for source in reversed(Source):
         layer = by_source[source]
-        if managed and source in (Source.USER, Source.USER_POLICY, Source.COMMAND_LINE):
+        if managed and source in (Source.USER, Source.CHOICE, Source.USER_POLICY, Source.COMMAND_LINE):
             layer = _without_machine_scope(layer, Settings)
         merged = _merge(merged, layer)
         for path in _leaves(layer):

@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent import __version__
-from agent.app import Options, card_kinds, library_check, load_settings
+from agent.app import Options, card_kinds, choice_folder, library_check, load_settings, places_of
+from agent.choice import read_choice
 from agent.config import Settings, user_file
 from agent.errors import AgentError, Code
 from agent.lane import run_alone
+from agent.model import AuthMode
 from agent.places import Places, find_running
+from agent.protocol.messages import SwitchResult
+from agent.switching import what_counts
+from agent.tray.dialogs.words import LOCKED_BY
 
 if TYPE_CHECKING:
     from agent.model import ReaderSeen
@@ -20,6 +25,7 @@ if TYPE_CHECKING:
     from agent.signing.ports import ModuleFacts, TokenProcess
 
 SERVICE_TIMEOUT_S = 5  # it lists readers in milliseconds
+_STRUCTURE = "Certificat de la structure"
 MODULE_TIMEOUT_S = 15  # a slow reader service at a module's start; more hangs
 
 
@@ -30,7 +36,7 @@ class Finding:
     what: str
     well: bool
     says: str
-    structure: str = ""  # its number where `says` tells it, for who passes it on
+    structures: tuple[str, ...] = ()  # their numbers where `says` tells them, for who passes it on
 
     def as_json(self) -> dict[str, str | bool]:
         return {"what": self.what, "well": self.well, "says": self.says}
@@ -39,17 +45,20 @@ class Finding:
 def examine(config_file: Path | None = None) -> list[Finding]:
     """Every probe, in the order in which a person would look."""
     findings = [Finding("Agent", True, f"version {__version__}, Python {sys.version.split()[0]}, {sys.platform}")]
+    options = Options(config_file=config_file)
     try:
-        settings = load_settings(Options(config_file=config_file)).settings
+        loaded = load_settings(options)
+        counts = what_counts(loaded, read_choice(choice_folder(options)))
     except AgentError as error:
         return [*findings, _failure("Configuration", error)]
     except Exception as error:  # noqa: BLE001  (as in _probe)
         return [*findings, _unforeseen("Configuration", error)]
+    settings = loaded.settings
     findings.append(
         Finding(
             "Configuration",
             True,
-            f"environnement {settings.environment}, profil {settings.profile}, "
+            f"environnement {settings.environment}, profil {settings.profile}, {_choice(counts)}"
             f"{len(settings.origins.allowed)} site(s) autorisé(s), {len(settings.software)} logiciel(s), "
             f"fichier de l'utilisateur : {_in_home(config_file or user_file())}",
         )
@@ -61,7 +70,9 @@ def examine(config_file: Path | None = None) -> list[Finding]:
         ("Lecture de la carte Vitale", _vitale),
         ("Module PKCS#11", _module),
         ("Trousseau", _keyring),
-        ("Certificat de la structure", _organisation),
+        (_STRUCTURE, _organisations),
+        ("INSi", _insi),
+        ("Proxy", _proxy),
         ("Certificat pour wss", _wss),
         ("Icône", _tray),
         ("Fenêtre du code", _window),
@@ -69,6 +80,11 @@ def examine(config_file: Path | None = None) -> list[Finding]:
         ("Navigateurs", _browsers),
     ]
     return [*findings, *(_probe(what, probe, settings) for what, probe in probes)]
+
+
+def _choice(counts: SwitchResult) -> str:
+    fixed = "".join(f"{name} fixé par {LOCKED_BY[by].fr}, " for name, by in counts.sources.items())
+    return fixed + "".join(f"votre choix {value} est sans effet, " for value in counts.ignored.values())
 
 
 def _probe(what: str, probe: Callable[[Settings], str | Finding], settings: Settings) -> Finding:
@@ -92,13 +108,17 @@ def _unforeseen(what: str, error: Exception) -> Finding:
 
 
 def _failure(what: str, error: AgentError) -> Finding:
-    return Finding(what, False, f"{error.row.title.fr} {error.row.action.fr} [{error}]")
+    return Finding(what, False, _sentence(error))
 
 
-def _running(_settings: Settings) -> str:
+def _sentence(error: AgentError) -> str:
+    return f"{error.row.title.fr} {error.row.action.fr} [{error}]"
+
+
+def _running(settings: Settings) -> str:
     from agent.client import ask
 
-    running = find_running(Places.real().runtime)
+    running = find_running(places_of(settings).runtime)
     try:
         if running is not None and ask(running) == []:
             return f"port {running.port}, processus {running.pid}"
@@ -192,16 +212,83 @@ def _keyring(_settings: Settings) -> str:
     return "disponible, identité à créer au premier usage"
 
 
-def _organisation(settings: Settings) -> str | Finding:
-    from agent.app import P12_SECRET_NAME
+def _organisations(settings: Settings) -> str | Finding:
+    """Each certificate, and the software whose calls have none here."""
+    from agent.app import organisation_files
     from agent.secrets import KeyringSecrets
-    from agent.signing.organisation import open_p12
+    from agent.signing.structures import Purpose, check_dates, choose, in_words
 
-    if settings.organisation.certificate is None:
+    if not settings.organisation.certificates:
         return "non configuré"
-    opened = open_p12(settings.organisation.certificate, KeyringSecrets().get(P12_SECRET_NAME) or b"")
-    says = f"{opened.common_name}, structure {opened.structure}, jusqu'au {opened.not_after:%Y-%m-%d}"
-    return Finding("Certificat de la structure", True, says, opened.structure)
+    opened, now = organisation_files(lambda: settings, KeyringSecrets()).open(), datetime.now(UTC)
+    says, troubles = [], []
+    for one in opened:
+        try:
+            if isinstance(one.found, AgentError):
+                raise one.found
+            says.append(in_words(one.found))
+            check_dates(one.found, now)
+        except AgentError as error:
+            troubles.append(_sentence(error))
+    for row in settings.software:
+        try:
+            if row.authorisation.get(settings.environment):
+                choose(
+                    opened,
+                    structure=row.structure,
+                    purpose=Purpose.PERSON,
+                    environment=settings.environment,
+                    now=now,
+                )
+        except AgentError as error:
+            if error.code in (Code.CERTIFICATE_STRUCTURE, Code.CERTIFICATE_ENVIRONMENT):
+                troubles.append(f"{row.name} : {_sentence(error)}")
+    structures = {one.found.structure or "" for one in opened if not isinstance(one.found, AgentError)} - {""}
+    return Finding(_STRUCTURE, not troubles, " ; ".join([*says, *troubles]), tuple(structures))
+
+
+_REVOCATION = {
+    "off": "révocation du serveur non vérifiée",
+    "soft": "serveur révoqué refusé, révocation inconnue signalée",
+    "hard": "serveur révoqué ou de révocation inconnue refusé",
+}
+_NAMES = {"san": "SAN", "sanOrCn": "SAN, sinon CN"}
+
+
+def _insi(settings: Settings) -> Finding:
+    """Where INSi is and whom we believe there, as configured: it is not called."""
+    from cryptography import x509
+
+    from agent.app import insi_endpoint
+
+    says, served = [], set()
+    for mode in AuthMode:
+        try:
+            endpoint = insi_endpoint(settings, settings.environment, mode)
+        except AgentError as error:
+            says.append(f"{mode} : {_sentence(error)}")
+            continue
+        anchors = x509.load_pem_x509_certificates(endpoint.anchors_pem)
+        until = min(anchor.not_valid_after_utc for anchor in anchors)
+        served |= {mode} if until > datetime.now(UTC) else set()
+        says.append(
+            f"{mode} : {endpoint.url}, {len(anchors)} autorité(s) jusqu'au {until:%Y-%m-%d}, "
+            f"nom dans {_NAMES[endpoint.names]}"
+        )
+    wanted = AuthMode.ORGANISATION if settings.organisation.certificates else AuthMode.CPX
+    return Finding("INSi", wanted in served, " ; ".join([*says, _REVOCATION[settings.insi.revocation]]))
+
+
+def _proxy(settings: Settings) -> str:
+    """What is set; a script is asked by `insi-agent proxy show`. Raises proxy.authentication without a password."""
+    from agent.insi.proxy import PASSWORD
+    from agent.proxy_command import in_words
+    from agent.secrets import KeyringSecrets
+
+    wanted = settings.proxy
+    if wanted.use != "none" and wanted.user and KeyringSecrets().get(PASSWORD) is None:
+        raise AgentError(Code.PROXY_AUTHENTICATION, "no password was enrolled")
+    return in_words(wanted)
 
 
 def _wss(settings: Settings) -> str:

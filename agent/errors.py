@@ -58,7 +58,9 @@ class Code(StrEnum):
     IDENTITY_DOUBTFUL = "identity.doubtful"
     IDENTITY_PROVISIONAL = "identity.provisional"
     AUTH_MODE_UNAVAILABLE = "authMode.unavailable"
+    AUTH_MODE_PSC = "authMode.psc"
     TRAITS_REFUSED = "traits.refused"
+    INS_REFUSED = "ins.refused"
     # readers and cards
     PCSC_UNAVAILABLE = "pcsc.unavailable"
     READER_ABSENT = "reader.absent"
@@ -117,14 +119,18 @@ class Code(StrEnum):
     CERTIFICATE_MISSING = "certificate.missing"
     CERTIFICATE_UNREADABLE = "certificate.unreadable"
     CERTIFICATE_EXPIRED = "certificate.expired"
+    CERTIFICATE_NOT_YET_VALID = "certificate.notYetValid"
     CERTIFICATE_NOT_INSI = "certificate.notInsi"
     CERTIFICATE_ENVIRONMENT = "certificate.environment"
+    CERTIFICATE_STRUCTURE = "certificate.structure"
     KEYRING_ABSENT = "keyring.absent"
     IDENTITY_DAMAGED = "identity.damaged"
     # the INSi teleservice
     INSI_NOT_CONFIGURED = "insi.notConfigured"
     INSI_UNREACHABLE = "insi.unreachable"
     INSI_TLS = "insi.tls"
+    INSI_INTERCEPTED = "insi.intercepted"
+    INSI_REVOKED = "insi.revoked"
     INSI_CERTIFICATE_REFUSED = "insi.certificateRefused"
     INSI_TIMEOUT = "insi.timeout"
     INSI_HTTP = "insi.http"
@@ -133,6 +139,14 @@ class Code(StrEnum):
     INSI_FAULT_ACCESS = "insi.fault.access"
     INSI_FAULT_UNAVAILABLE = "insi.fault.unavailable"
     INSI_FAULT_UNKNOWN = "insi.fault.unknown"
+    PROXY_UNREACHABLE = "proxy.unreachable"
+    PROXY_AUTHENTICATION = "proxy.authentication"
+    PROXY_SCHEME = "proxy.scheme"
+    PROXY_REFUSED = "proxy.refused"
+    PROXY_SCRIPT = "proxy.script"
+    CONTRACT_UNREADABLE = "contract.unreadable"
+    CONTRACT_BINDING = "contract.binding"
+    CONTRACT_MISSING = "contract.missing"
     # the workstation
     JOURNAL_FULL = "journal.full"
     JOURNAL_UNAVAILABLE = "journal.unavailable"
@@ -141,6 +155,9 @@ class Code(StrEnum):
     AGENT_NOT_RUNNING = "agent.notRunning"
     AGENT_RUNNING = "agent.running"
     SIMULATOR_FORBIDDEN = "simulator.forbidden"
+    AGENT_SWITCHING = "agent.switching"
+    SETTING_LOCKED = "setting.locked"
+    TRUST_REFUSED = "trust.refused"
     RECORDING_REFUSED = "recording.refused"
     SITE_UNKNOWN = "site.unknown"
     SITE_LOCKED = "site.locked"
@@ -300,6 +317,25 @@ CATALOGUE: dict[Code, Row] = {
             "This authentication mode is not configured.",
         ),
         Words("Choisir un mode annoncé par agent.hello.", "Choose a mode announced by agent.hello."),
+    ),
+    Code.AUTH_MODE_PSC: Row(
+        _D,
+        False,
+        Words(
+            "L'authentification par Pro Santé Connect n'est pas prise en charge : "
+            "son échange avec INSi n'est pas public.",
+            "Authentication by Pro Santé Connect is not supported: its exchange with INSi is not public.",
+        ),
+        Words("Utiliser cpx ou organisation (authModes).", "Use cpx or organisation (authModes)."),
+    ),
+    Code.INS_REFUSED: Row(
+        _D,
+        False,
+        Words("Ce numéro n'est pas un INS à vérifier.", "This number is no INS to verify."),
+        Words(
+            "Donner le matricule de 13 caractères et l'OID d'un INS, non un numéro de sécurité sociale.",
+            "Give the matricule of 13 characters and the OID of an INS, not a social security number.",
+        ),
     ),
     Code.TRAITS_REFUSED: Row(
         _P,
@@ -768,7 +804,7 @@ CATALOGUE: dict[Code, Row] = {
         _I,
         False,
         Words("Le certificat de la structure est introuvable.", "The organisation's certificate was not found."),
-        Words("Configurer organisation.certificate (.p12).", "Configure organisation.certificate (.p12)."),
+        Words("Configurer organisation.certificates (.p12).", "Configure organisation.certificates (.p12)."),
         "WARNING",
     ),
     Code.CERTIFICATE_UNREADABLE: Row(
@@ -790,6 +826,19 @@ CATALOGUE: dict[Code, Row] = {
         ),
         "WARNING",
     ),
+    Code.CERTIFICATE_NOT_YET_VALID: Row(
+        _I,
+        False,
+        Words(
+            "Le certificat de la structure n'est pas encore valide.",
+            "The organisation's certificate is not valid yet.",
+        ),
+        Words(
+            "Vérifier la date de ce poste ; sinon attendre le début de sa validité.",
+            "Check this workstation's date; otherwise wait until it is valid.",
+        ),
+        "WARNING",
+    ),
     Code.CERTIFICATE_NOT_INSI: Row(
         _I,
         False,
@@ -808,6 +857,21 @@ CATALOGUE: dict[Code, Row] = {
             "This certificate is not for this environment (test in production, or the reverse).",
         ),
         Words("Utiliser un certificat de cet environnement.", "Use a certificate of this environment."),
+        "WARNING",
+    ),
+    Code.CERTIFICATE_STRUCTURE: Row(
+        _I,
+        False,
+        Words(
+            "Aucun certificat n'est désigné pour la structure de ce logiciel.",
+            "No certificate is designated for the structure of this software.",
+        ),
+        Words(
+            "Ajouter le certificat de cette structure à organisation.certificates, ou désigner la structure du "
+            "logiciel (software.structure).",
+            "Add this structure's certificate to organisation.certificates, or name the software's structure "
+            "(software.structure).",
+        ),
         "WARNING",
     ),
     Code.KEYRING_ABSENT: Row(
@@ -862,8 +926,34 @@ CATALOGUE: dict[Code, Row] = {
             "The INSi server could not be authenticated; nothing was sent.",
         ),
         Words(
-            "Vérifier les certificats IGC-Santé de confiance et l'interception TLS éventuelle.",
-            "Check the trusted IGC-Santé anchors and any TLS interception.",
+            "Vérifier l'adresse d'INSi, l'heure de ce poste et les autorités de insi.anchors.",
+            "Check INSi's address, this workstation's clock and the anchors of insi.anchors.",
+        ),
+        "ERROR",
+    ),
+    Code.INSI_INTERCEPTED: Row(
+        _I,
+        False,
+        Words(
+            "Le certificat reçu à la place de celui d'INSi vient d'une autre autorité ; rien n'a été envoyé.",
+            "The certificate received in place of INSi's comes from another authority; nothing was sent.",
+        ),
+        Words(
+            "Exclure INSi de l'inspection TLS du réseau ; sinon vérifier les autorités de insi.anchors.",
+            "Exclude INSi from the network's TLS inspection; else check the anchors of insi.anchors.",
+        ),
+        "ERROR",
+    ),
+    Code.INSI_REVOKED: Row(
+        _I,
+        False,
+        Words(
+            "Le certificat du serveur INSi est révoqué, ou son état n'a pas pu être vérifié ; rien n'a été envoyé.",
+            "The INSi server's certificate is revoked, or its state could not be checked; nothing was sent.",
+        ),
+        Words(
+            "Vérifier l'accès à la liste de révocation (insi.revocation), puis prévenir le support.",
+            "Check the way to the revocation list (insi.revocation), then tell support.",
         ),
         "ERROR",
     ),
@@ -931,6 +1021,95 @@ CATALOGUE: dict[Code, Row] = {
         Words("Donner le code affiché au support.", "Give the code shown to support."),
         "WARNING",
     ),
+    Code.PROXY_UNREACHABLE: Row(
+        _I,
+        True,
+        Words("Le proxy du réseau est injoignable.", "The network's proxy cannot be reached."),
+        Words("Vérifier proxy.address et le réseau.", "Check proxy.address and the network."),
+        "WARNING",
+    ),
+    Code.PROXY_AUTHENTICATION: Row(
+        _I,
+        False,
+        Words(
+            "Le proxy du réseau demande un compte, ou refuse celui qui lui est donné.",
+            "The network's proxy asks for an account, or refuses the one it is given.",
+        ),
+        Words(
+            "Configurer proxy.user, puis enregistrer son mot de passe : « insi-agent proxy enrol ».",
+            'Configure proxy.user, then enrol its password: "insi-agent proxy enrol".',
+        ),
+        "WARNING",
+    ),
+    Code.PROXY_SCHEME: Row(
+        _I,
+        False,
+        Words(
+            "Le proxy du réseau n'accepte pas Basic ; l'agent ne sait faire ni NTLM ni Negotiate.",
+            "The network's proxy does not take Basic; the agent speaks neither NTLM nor Negotiate.",
+        ),
+        Words(
+            "Laisser passer INSi sans authentification, accepter Basic, ou passer par un relais local (cntlm, px).",
+            "Let INSi pass without authentication, accept Basic, or go through a local relay (cntlm, px).",
+        ),
+        "WARNING",
+    ),
+    Code.PROXY_REFUSED: Row(
+        _I,
+        True,
+        Words("Le proxy du réseau ne laisse pas passer vers INSi.", "The network's proxy gives no way to INSi."),
+        Words("Autoriser l'adresse d'INSi sur le proxy (CONNECT, port 443).", "Allow INSi's address on the proxy."),
+        "WARNING",
+    ),
+    Code.PROXY_SCRIPT: Row(
+        _I,
+        True,
+        Words(
+            "Le script de configuration du proxy (PAC) ne dit pas de chemin vers INSi.",
+            "The proxy's configuration script (PAC) gives no way to INSi.",
+        ),
+        Words("Vérifier proxy.script, ou nommer le proxy (proxy.address).", "Check proxy.script, or name the proxy."),
+        "WARNING",
+    ),
+    Code.CONTRACT_UNREADABLE: Row(
+        _I,
+        False,
+        Words(
+            "Le contrat d'INSi désigné par les réglages ne se lit pas.",
+            "The contract of INSi that the settings name cannot be read.",
+        ),
+        Words(
+            "Vérifier insi.contract avec « insi-agent contract check DOSSIER ».",
+            'Check insi.contract with "insi-agent contract check FOLDER".',
+        ),
+        "ERROR",
+    ),
+    Code.CONTRACT_BINDING: Row(
+        _I,
+        False,
+        Words(
+            "La description d'une opération d'INSi désigne un élément qui n'est pas dans le contrat.",
+            "The description of an operation of INSi names an element that is not in the contract.",
+        ),
+        Words(
+            "Corriger le fichier nommé, au chemin nommé (insi.bindings).",
+            "Mend the file named, at the path named (insi.bindings).",
+        ),
+        "ERROR",
+    ),
+    Code.CONTRACT_MISSING: Row(
+        _I,
+        False,
+        Words(
+            "Cette opération d'INSi n'a pas de contrat public : il faut le paquet officiel de l'éditeur.",
+            "This operation of INSi has no public contract: it needs the editor's official package.",
+        ),
+        Words(
+            "Désigner le paquet officiel (insi.contract) et ses descriptions (insi.bindings).",
+            "Name the official package (insi.contract) and its descriptions (insi.bindings).",
+        ),
+        "WARNING",
+    ),
     Code.JOURNAL_FULL: Row(
         _I,
         True,
@@ -982,6 +1161,39 @@ CATALOGUE: dict[Code, Row] = {
         False,
         Words("Le simulateur est interdit sur ce poste.", "The simulator is forbidden on this workstation."),
         Words("Demander à l'informatique de l'autoriser.", "Ask IT to allow it."),
+    ),
+    Code.AGENT_SWITCHING: Row(
+        _P,
+        True,
+        Words(
+            "L'agent change d'environnement ou de profil.",
+            "The agent is changing its environment or profile.",
+        ),
+        Words("Attendre un instant et recommencer.", "Wait a moment and try again."),
+    ),
+    Code.SETTING_LOCKED: Row(
+        _I,
+        False,
+        Words(
+            "L'environnement et le profil de ce poste sont fixés par l'informatique.",
+            "This workstation's environment and profile are set by IT.",
+        ),
+        Words("Demander le changement à l'informatique.", "Ask IT for the change."),
+    ),
+    Code.TRUST_REFUSED: Row(
+        _I,
+        False,
+        Words(
+            "Cette autorité n'est pas acceptée ; rien n'a été enregistré.",
+            "This authority is not accepted; nothing was stored.",
+        ),
+        Words(
+            "Suivre la raison donnée. Inconnue de l'agent, elle se confirme par --fingerprint, avec l'empreinte "
+            "SHA-256 que publie l'ANS.",
+            "Follow the reason given. One that the agent does not know is confirmed by --fingerprint, with the SHA-256 "
+            "that ANS publishes.",
+        ),
+        "WARNING",
     ),
     Code.RECORDING_REFUSED: Row(
         _D,

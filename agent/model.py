@@ -259,6 +259,14 @@ class Traits(Personal):
     birth_place_code: str | None = Field(default=None, pattern=r"^([0-9]{5}|2[AB][0-9]{3})$")
 
 
+class GivenIns(Personal):
+    """An INS as a page gives it, to be verified. NIR or NIA is told by the OID alone; a wrong key is no refusal."""
+
+    matricule: str = Field(pattern=r"^[0-9]{6}[0-9AB][0-9]{6}$")
+    key: str | None = Field(default=None, pattern=r"^[0-9]{2}$")
+    oid: str = Field(pattern=r"^[0-2](\.(0|[1-9][0-9]{0,15})){3,20}$")
+
+
 class LocalTraits(Personal):
     """The page's own traits, for a comparison. Sex may also be I (undetermined)."""
 
@@ -386,6 +394,7 @@ class Trace(Personal):
     context: CallContext | None = None
     professional: TracedProfessional | None = None
     structure: str | None = None
+    certificate: str | None = None  # CN of the organisation's, INSI-MANU or INSI-AUTO
     software: SoftwareName
     seq: int
     previous: str

@@ -5,6 +5,7 @@ import os
 import secrets
 import stat
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -149,6 +150,26 @@ def write_private(file: Path, data: bytes) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
+        new.replace(file)
+
+
+def write_public(file: Path, data: bytes) -> None:
+    """Replace `file` in one step, for every user to read: who is killed here leaves the old one, or the new one.
+
+    Folders are made. Raises OSError.
+    """
+    file = file.resolve()  # a link stays one
+    for folder in reversed([one for one in file.parents if not one.exists()]):
+        folder.mkdir()
+        folder.chmod(0o755)  # whatever the umask
+    # in a folder of its own: others read every file of the folder that this one goes to
+    with tempfile.TemporaryDirectory(prefix=".insi-agent-", dir=file.parent) as private:
+        new = Path(private) / file.name
+        with new.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        new.chmod(0o644)
         new.replace(file)
 
 

@@ -1,14 +1,13 @@
 """`insi-agent policy`: the browser policies for the configured sites, shown or written to a folder. ★ (files)"""
 
 import argparse
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from agent.browsers import BROWSERS, TARGETS, export, parse
 from agent.errors import AgentError, Code
+from agent.places import write_public
 
 _OURS = "insi-agent"  # files of this name may be replaced, others only where their content was kept
 
@@ -68,25 +67,10 @@ def _save(files: Mapping[str, bytes], folder: Path, *, kept: Path | None) -> lis
             raise _refused(str(file), "ce fichier existe déjà ; « --merge » avec ce fichier garde ce qu'il contient")
     try:
         for file, content in wanted.items():
-            _replace(file, content)
+            write_public(file, content)
     except OSError as error:
         raise _refused(str(folder), f"écriture impossible ({type(error).__name__})") from None
     return list(wanted)
-
-
-def _replace(file: Path, content: bytes) -> None:
-    """In one step, for every user's browser to read: who is killed here leaves what was there, or what is to be."""
-    file = file.resolve()  # a link stays one
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # in a folder of its own: the Chromium family reads every file of the folder that ours goes to
-    with tempfile.TemporaryDirectory(prefix=".insi-agent-", dir=file.parent) as private:
-        new = Path(private) / file.name
-        with new.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        new.chmod(0o644)
-        new.replace(file)
 
 
 def _refused(setting: str, reason: str) -> AgentError:

@@ -25,7 +25,7 @@ from agent import __version__
 from agent.app import Options, load_settings
 from agent.client import ask, find_agent
 from agent.config import Loaded
-from agent.doctor import examine
+from agent.doctor import Finding, examine
 from agent.errors import AgentError, Code
 from agent.log import redact
 from agent.places import Places, write_private
@@ -34,9 +34,11 @@ README = "LISEZ-MOI.txt"
 
 _MASKED_VALUES = {  # the path of a setting, a star for any member or any row → what its value is called instead
     "software.*.authorisation.*": "autorisation",
+    "software.*.structure": "structure",
     "cpx.billing_ids.*.professional": "professionnel",
     "cpx.billing_ids.*.structure": "structure",
     "cpx.billing_ids.*.value": "facturation",
+    "proxy.user": "compte",
 }
 _MASKED_NAMES = {"cpx.activities": "professionnel", "cpx.specialities": "professionnel"}  # whose members' names are
 
@@ -149,11 +151,14 @@ def _settings(subject: Subject) -> dict[str, Any]:
 
 
 def _doctor(subject: Subject) -> list[dict[str, Any]]:
-    found = examine(subject.config_file)
-    masked = (
-        replace(one, says=one.says.replace(one.structure, "[structure]")) if one.structure else one for one in found
-    )
-    return [finding.as_json() for finding in masked]
+    return [_without_structures(finding).as_json() for finding in examine(subject.config_file)]
+
+
+def _without_structures(finding: Finding) -> Finding:
+    says = finding.says
+    for number in finding.structures:
+        says = says.replace(number, "[structure]")
+    return replace(finding, says=says)
 
 
 def _status(subject: Subject) -> dict[str, Any] | None:

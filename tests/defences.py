@@ -2,30 +2,14 @@
 writes docs/defences.md with what came of it.
 """
 
-import subprocess
 import sys
-import tempfile
-import xml.etree.ElementTree as ET
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests.held import ROOT, Line, write
+
 DOCUMENT = ROOT / "docs" / "defences.md"
 
-
-@dataclass(frozen=True)
-class Defence:
-    """One line: what is defended, the tests (file::function, below tests/), what cannot be shown here."""
-
-    says: str
-    tests: tuple[str, ...]
-    not_here: str = ""
-
-
-DEFENCES: dict[str, Defence] = {
-    "D1": Defence(
+DEFENCES: dict[str, Line] = {
+    "D1": Line(
         "Nothing listens beyond 127.0.0.1 and ::1.",
         (
             "protocol/test_handshake.py::test_no_other_address_of_this_machine_answers",
@@ -33,11 +17,11 @@ DEFENCES: dict[str, Defence] = {
             "packaging/test_lifecycle.py::test_it_calls_this_machine_only_where_nothing_else_is_configured",
         ),
     ),
-    "D2": Defence(
+    "D2": Line(
         "The Host is ours with our port, for pages and sockets: a rebound name gets 421.",
         ("protocol/test_handshake.py::test_a_host_that_is_not_ours_is_421_for_pages_and_sockets_and_not_repeated",),
     ),
-    "D3": Defence(
+    "D3": Line(
         "Origins are exact; what resembles one is refused.",
         (
             "protocol/test_handshake.py::test_only_exactly_an_allowed_origin_has_rights",
@@ -46,24 +30,24 @@ DEFENCES: dict[str, Defence] = {
             "protocol/test_origins.py::test_no_other_text_is_an_allowed_origin",
         ),
     ),
-    "D4": Defence(
+    "D4": Line(
         "Without an Origin nobody enters but with the native token.",
         ("protocol/test_handshake.py::test_without_origin_only_the_token_enters",),
     ),
-    "D5": Defence(
+    "D5": Line(
         "No GET has an effect; the answers are short, private, not to be framed, and repeat nothing.",
         (
             "protocol/test_handshake.py::test_every_answer_is_short_private_unframeable_and_repeats_nothing",
             "protocol/test_server.py::test_no_other_get_has_content",
         ),
     ),
-    "D6": Defence(
+    "D6": Line(
         "No CORS header but for an allowed origin, no JSONP.",
         (
             "protocol/test_handshake.py::test_the_answer_of_discovery_is_for_allowed_origins_alone_and_wraps_itself_in_nothing",
         ),
     ),
-    "D7": Defence(
+    "D7": Line(
         "Another path, method, upgrade or subprotocol is refused before a conversation exists.",
         (
             "protocol/test_handshake.py::test_what_is_no_handshake_of_ours_allocates_no_conversation",
@@ -71,19 +55,19 @@ DEFENCES: dict[str, Defence] = {
             "protocol/test_handshake.py::test_bytes_that_are_no_request_end_the_connection",
         ),
     ),
-    "D8": Defence(
+    "D8": Line(
         "A message over 256 KiB closes with 1009.",
         ("protocol/test_handshake.py::test_an_oversized_message_is_1009_in_one_frame_or_in_many",),
     ),
-    "D9": Defence(
+    "D9": Line(
         "A flood of fragments is closed and kept nowhere.",
         ("protocol/test_handshake.py::test_a_flood_of_empty_fragments_is_closed_and_kept_nowhere",),
     ),
-    "D10": Defence(
+    "D10": Line(
         "Compression is not negotiated.",
         ("protocol/test_handshake.py::test_compression_is_not_negotiated_and_a_compressed_frame_closes",),
     ),
-    "D11": Defence(
+    "D11": Line(
         "Silent and slow connections are bounded, per program and in all; a new good one always enters.",
         (
             "protocol/test_handshake.py::test_a_handshake_byte_by_byte_is_cut_and_silence_is_not",
@@ -94,7 +78,7 @@ DEFENCES: dict[str, Defence] = {
             "protocol/test_silent.py::test_both_bounds_hold_the_newest_stays_and_a_program_loses_its_oldest_first",
         ),
     ),
-    "D12": Defence(
+    "D12": Line(
         "Conversations are bounded, per origin and in all; the command line always enters.",
         (
             "protocol/test_handshake.py::test_more_conversations_of_one_origin_than_the_setting_are_429",
@@ -103,7 +87,7 @@ DEFENCES: dict[str, Defence] = {
             "protocol/test_handshake.py::test_one_site_holds_two_places_of_those_who_wait_and_others_find_room",
         ),
     ),
-    "D13": Defence(
+    "D13": Line(
         "INSi calls and code windows are bounded per origin; one code window at a time.",
         (
             "workflows/test_rates.py::test_an_insi_call_too_many_is_refused_before_any_card_or_code_and_says_when_to_come_back",
@@ -113,7 +97,7 @@ DEFENCES: dict[str, Defence] = {
             "workflows/test_rates.py::test_what_is_allowed_and_the_wait_told_are_those_of_a_list_that_forgets_nothing",
         ),
     ),
-    "D14": Defence(
+    "D14": Line(
         "JSON is read strictly: no duplicate member, no NaN, no number out of range, not too deep, UTF-8 only.",
         (
             "protocol/test_session.py::test_what_is_no_json_for_us_is_answered_with_a_null_id",
@@ -124,11 +108,11 @@ DEFENCES: dict[str, Defence] = {
             "fuzz/test_guided.py::test_whatever_comes_from_outside_every_reader_keeps_its_promise",
         ),
     ),
-    "D15": Defence(
+    "D15": Line(
         "Unknown members are refused by name.",
         ("protocol/test_session.py::test_an_unknown_member_is_refused_by_name",),
     ),
-    "D16": Defence(
+    "D16": Line(
         "A program of another account of the machine is refused.",
         (
             "protocol/test_handshake.py::test_another_users_program_is_403_everywhere_and_ours_enters",
@@ -142,7 +126,7 @@ DEFENCES: dict[str, Defence] = {
             "no such system here."
         ),
     ),
-    "D17": Defence(
+    "D17": Line(
         "A port is bound exclusively, and the agent proves its key, so that a page tells an impostor.",
         (
             "protocol/test_server.py::test_another_program_on_the_first_port_moves_us_to_the_next",
@@ -151,7 +135,7 @@ DEFENCES: dict[str, Defence] = {
         ),
         not_here="Windows' own exclusive binding (SO_EXCLUSIVEADDRUSE): no Windows here.",
     ),
-    "D18": Defence(
+    "D18": Line(
         "Token, lock and port files are the user's alone, in the user's own folder.",
         (
             "test_places.py::test_folders_are_made_for_this_user_alone_even_where_they_were_open",
@@ -161,7 +145,7 @@ DEFENCES: dict[str, Defence] = {
         ),
         not_here="Windows: the profile's own access lists are relied on.",
     ),
-    "D19": Defence(
+    "D19": Line(
         "No secret in a command line or an environment; the token comes in a header, and an address of ours that "
         "carries anything is refused.",
         (
@@ -170,7 +154,7 @@ DEFENCES: dict[str, Defence] = {
             "protocol/test_handshake.py::test_what_is_no_handshake_of_ours_allocates_no_conversation",
         ),
     ),
-    "D20": Defence(
+    "D20": Line(
         "Consent is never given by closing, by an early key or click, by default, nor where policy refuses.",
         (
             "tray/test_consent_window.py::test_nothing_is_chosen_at_first_and_no_key_but_on_a_button_answers",
@@ -180,7 +164,7 @@ DEFENCES: dict[str, Defence] = {
             "test_consent.py::test_not_now_is_an_hour_then_two_then_four_and_never_more_than_a_week",
         ),
     ),
-    "D21": Defence(
+    "D21": Line(
         "A revocation ends the open sockets at once.",
         (
             "journey/test_consent.py::test_a_new_site_asks_works_once_allowed_loses_it_by_the_command_line_and_asks_again",
@@ -189,7 +173,7 @@ DEFENCES: dict[str, Defence] = {
             "protocol/test_server.py::test_revoked_rights_close_4001_and_new_ones_are_pushed",
         ),
     ),
-    "D22": Defence(
+    "D22": Line(
         "Proofs and receipts hold for one challenge, origin and environment; a repeated request makes no second call.",
         (
             "test_identity.py::test_a_receipt_for_something_else_is_refused",
@@ -197,7 +181,7 @@ DEFENCES: dict[str, Defence] = {
             "workflows/test_rates.py::test_a_stored_result_that_is_replayed_is_no_call",
         ),
     ),
-    "D23": Defence(
+    "D23": Line(
         "Windows die with the page that asked.",
         (
             "journey/test_consent.py::test_a_window_about_a_card_dies_with_the_page_that_asked",
@@ -205,7 +189,7 @@ DEFENCES: dict[str, Defence] = {
             "tray/test_pin_window.py::test_the_window_ends_with_an_agent_that_is_killed",
         ),
     ),
-    "D24": Defence(
+    "D24": Line(
         "Each origin has its own rights; readings, traces and sessions are its own; admin is the command line's.",
         (
             "protocol/test_session.py::test_a_method_without_its_right_is_refused",
@@ -214,7 +198,7 @@ DEFENCES: dict[str, Defence] = {
             "workflows/test_sites.py::test_a_consent_gives_the_rights_configured_at_the_moment_of_use_and_never_admin",
         ),
     ),
-    "D25": Defence(
+    "D25": Line(
         "The code is in no message, log, file, environment or dump, and not in the agent's memory after login.",
         (
             "protocol/test_session.py::test_there_is_no_pin_in_any_message",
@@ -228,7 +212,7 @@ DEFENCES: dict[str, Defence] = {
             "documented), nor a dump that an administrator switched on."
         ),
     ),
-    "D26": Defence(
+    "D26": Line(
         "The code window says who asks, with which software, for what, whose card and how many tries; above "
         "all, armed late, the last try only after a tick.",
         (
@@ -239,7 +223,7 @@ DEFENCES: dict[str, Defence] = {
             "tray/test_pin_window.py::test_a_return_meant_for_another_window_answers_nothing",
         ),
     ),
-    "D27": Defence(
+    "D27": Line(
         "A wrong code is never sent twice.",
         (
             "journey/test_simulated.py::test_a_wrong_code_is_said_and_the_card_is_not_asked_again",
@@ -247,7 +231,7 @@ DEFENCES: dict[str, Defence] = {
             "journey/test_real_parts.py::test_a_wrong_code_is_said_and_costs_one_try",
         ),
     ),
-    "D28": Defence(
+    "D28": Line(
         "Logs and support bundle hold no code, NIR, name or assertion.",
         (
             "journey/test_canaries.py::test_no_file_holds_one_while_the_agent_runs_or_after",
@@ -255,7 +239,7 @@ DEFENCES: dict[str, Defence] = {
             "test_log.py::test_what_has_the_shape_of_a_person_or_of_a_secret_is_gone",
         ),
     ),
-    "D29": Defence(
+    "D29": Line(
         "A code is never kept; the card session ends with card, screen, time or agent, and the card then "
         "forgets the code.",
         (
@@ -268,7 +252,7 @@ DEFENCES: dict[str, Defence] = {
         ),
         not_here="Windows: the notification of a locked session.",
     ),
-    "D30": Defence(
+    "D30": Line(
         "INSi's addresses and anchors are configured, host names checked, no redirect, no proxy or anchor "
         "from the environment.",
         (
@@ -279,7 +263,7 @@ DEFENCES: dict[str, Defence] = {
             "insi/test_http.py::test_each_misbehaviour_has_its_code_and_the_next_call_works",  # one is a redirection
         ),
     ),
-    "D31": Defence(
+    "D31": Line(
         "XML without DTD or entities; a wrapped signature is refused.",
         (
             "insi/test_answers.py::test_a_dtd_is_refused_and_no_entity_is_followed",
@@ -287,7 +271,7 @@ DEFENCES: dict[str, Defence] = {
             "insi/test_assertion_check.py::test_a_signature_wrapping_attempt_is_refused",
         ),
     ),
-    "D32": Defence(
+    "D32": Line(
         "A card module is an absolute path that nobody else may change.",
         (
             "test_native.py::test_a_bare_name_is_never_searched_for",
@@ -297,25 +281,25 @@ DEFENCES: dict[str, Defence] = {
         ),
         not_here="Windows: access lists, signatures of modules, LOAD_LIBRARY_SEARCH flags.",
     ),
-    "D33": Defence(
+    "D33": Line(
         "Nothing is read by pickle, YAML or eval.",
         (
             "test_architecture.py::test_nothing_is_read_by_pickle_yaml_or_eval",
             "test_architecture.py::test_each_outside_library_has_its_one_file",
         ),
     ),
-    "D34": Defence(
+    "D34": Line(
         "File names are ours: nothing that a page sent is part of one.",
         (
             "test_support.py::test_a_bundle_is_one_private_file_with_a_date_that_says_what_it_holds",
             "journey/test_canaries.py::test_no_file_holds_one_while_the_agent_runs_or_after",
         ),
     ),
-    "D35": Defence(
+    "D35": Line(
         "No update channel and no telemetry: it calls INSi alone.",
         ("packaging/test_lifecycle.py::test_it_calls_this_machine_only_where_nothing_else_is_configured",),
     ),
-    "D36": Defence(
+    "D36": Line(
         "The authority for wss is the user's own, limited to localhost, its key gone after one signature; all"
         " can be taken out again.",
         (
@@ -328,7 +312,7 @@ DEFENCES: dict[str, Defence] = {
         ),
         not_here="Safari, and the trust stores of Windows and macOS.",
     ),
-    "D37": Defence(
+    "D37": Line(
         "Its end is said every day from 30 days before; one command renews it, and says what to trust instead.",
         (
             "test_local_tls.py::test_the_page_is_warned_30_days_before_the_end_and_told_at_the_end",
@@ -336,11 +320,11 @@ DEFENCES: dict[str, Defence] = {
             "test_local_tls.py::test_enable_says_what_to_trust_renew_what_to_replace_and_remove_what_to_take_out",
         ),
     ),
-    "D38": Defence(
+    "D38": Line(
         "No private key is in the package.",
         ("packaging/test_lifecycle.py::test_no_private_key_is_shipped",),
     ),
-    "D39": Defence(
+    "D39": Line(
         "A removed installation leaves no listener and no start; no authority, once `insi-agent wss remove` and its "
         "lines were run; and no policy of the agent's: it only writes them to the folder that IT names.",
         (
@@ -352,7 +336,7 @@ DEFENCES: dict[str, Defence] = {
         ),
         not_here="Windows: the MSI, which is not built yet.",
     ),
-    "D40": Defence(
+    "D40": Line(
         "An upgrade changes no setting; an older agent leaves a newer one's journal alone.",
         (
             "packaging/test_lifecycle.py::test_an_upgrade_touches_no_setting",
@@ -360,7 +344,7 @@ DEFENCES: dict[str, Defence] = {
         ),
         not_here="Windows: the MSI, which is not built yet.",
     ),
-    "D41": Defence(
+    "D41": Line(
         "Native card code that crashes or hangs does not take the agent along.",
         (
             "signing/test_worker.py::test_a_module_that_crashes_is_said_and_the_next_call_has_another_worker",
@@ -370,7 +354,6 @@ DEFENCES: dict[str, Defence] = {
     ),
 }
 
-_WORDS = {"passed": "passed", "failed": "FAILED", "missing": "NOT FOUND"}
 _HEAD = """# The defence list, line by line
 
 Written by `make defences`, which runs every test named here: {total}. A test of several cases is counted by its cases.
@@ -380,44 +363,5 @@ Written by `make defences`, which runs every test named here: {total}. A test of
 | --- | --- | --- | --- |
 """
 
-
-def rows(results: Mapping[str, Counter[str]]) -> str:
-    """The table, with what came of each test."""
-    lines = []
-    for number, defence in DEFENCES.items():
-        held = "<br>".join(f"`{test}`" for test in defence.tests)
-        came = "<br>".join(_said(results[test]) for test in defence.tests)
-        says = defence.says + (f" *Not shown here: {defence.not_here}*" if defence.not_here else "")
-        lines.append(f"| {number} | {says} | {held} | {came} |\n")
-    return "".join(lines)
-
-
-def run(tests: set[str]) -> dict[str, Counter[str]]:
-    """What came of each test's cases; `missing` for one that pytest did not find."""
-    results = {test: Counter[str]() for test in tests}
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.xml"
-        wanted = [f"tests/{test}" for test in sorted(tests)]
-        subprocess.run([sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *wanted], cwd=ROOT, check=False)
-        for case in ET.parse(report).iter("testcase"):  # noqa: S314  (pytest has just written it)
-            file = case.attrib["classname"].replace(".", "/").removeprefix("tests/") + ".py"
-            test = f"{file}::{case.attrib['name'].partition('[')[0]}"
-            failed = any(case.find(what) is not None for what in ("failure", "error", "skipped"))
-            results[test]["failed" if failed else "passed"] += 1
-    return {test: count or Counter(missing=1) for test, count in results.items()}
-
-
-def _said(count: Counter[str]) -> str:
-    return ", ".join(f"{number} {_WORDS[what]}" for what, number in count.items())
-
-
-def main() -> int:
-    results = run({test for defence in DEFENCES.values() for test in defence.tests})
-    total = sum(results.values(), Counter[str]())
-    DOCUMENT.write_text(_HEAD.format(total=_said(total)) + rows(results), encoding="utf-8")
-    print(_said(total))
-    return 0 if set(total) == {"passed"} else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write(DOCUMENT, _HEAD, DEFENCES))

@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed
 
 from agent.app import Options, load_settings
 from agent.errors import AgentError, Code
+from agent.insi.fake_style import Style
 from agent.insi.ports import HttpReply
 from agent.model import AuthMode, Environment
 from agent.places import Places, find_running
@@ -66,6 +67,22 @@ def test_the_simulator_names_its_doctors_activity_and_billing_identifier_unless_
     assert [row.professional for row in bare.cpx.billing_ids] == [DOCTOR]
     assert own.cpx.activities == {"1": "02"}
     assert [row.professional for row in own.cpx.billing_ids] == ["1"]
+
+
+def test_the_demonstrations_pages_have_their_own_software_whatever_the_configuration_says_of_them(
+    tmp_path: Path,
+) -> None:
+    """And the simulator's certificate is of its own structure."""
+    row = '[[software]]\nname = "Dossier"\nversion = "1"\nstructure = "10B0990001"\n'
+    origins = f'origins = ["{SITE}", "{OTHER}"]\nauthorisation = {{ test = "1" }}\n'
+    settings = load_settings(simulated_options(tmp_path, row + origins)).settings
+
+    named = {origin: settings.software_of(origin) for origin in (SITE, OTHER)}
+    assert {origin: software and software.name for origin, software in named.items()} == {
+        SITE: "Accueil de démonstration",
+        OTHER: "Dossier",
+    }
+    assert [software.structure for software in settings.software] == [None, None]
 
 
 def test_a_wrong_setting_stops_the_start_and_is_named(tmp_path: Path) -> None:
@@ -267,7 +284,7 @@ def test_a_professional_without_billing_identifier_is_not_asked_for_the_code(
 
 
 def test_a_call_given_up_on_its_way_says_where_its_trace_is(agent: Simulation, site: Site) -> None:
-    agent.insi.latency_s = 60
+    agent.insi.service.style = Style(latency_ms=(60_000, 60_000))
     number = site.send("insi.retrieveByTraits", traits=TOUSSAINT)
     until(lambda: agent.insi.received, "the message came")
     assert site.call("operation.cancel", id=number) == {"cancelled": True}

@@ -13,13 +13,20 @@ from agent.config import Loaded, Settings, Source, load, system_layers
 from agent.consent import Decided, Decision
 from agent.errors import AgentError, Code
 from agent.model import Environment, Right
-from agent.protocol.origins import Doorkeeper
+from agent.protocol.origins import NATIVE, Doorkeeper
 
+ROW: dict[str, Any] = {
+    "name": "Dossier",
+    "version": "1",
+    "origins": ["https://a.example"],
+    "authorisation": {"test": "x"},
+}
 STRONGEST_FIRST = [
     Source.MACHINE_POLICY,
     Source.USER_POLICY,
     Source.COMMAND_LINE,
     Source.MACHINE,
+    Source.CHOICE,
     Source.USER,
     Source.DEFAULT,
 ]
@@ -50,10 +57,10 @@ def test_sources_are_listed_strongest_first():
     assert list(Source) == STRONGEST_FIRST
 
 
-@pytest.mark.parametrize("strong", range(5))
+@pytest.mark.parametrize("strong", range(6))
 def test_each_layer_wins_over_all_below_it_and_is_named_as_the_source(strong):
     """An install without policy: only precedence decides. `language` is anybody's to set."""
-    layers = [(source, {"language": "fr"}) for source in STRONGEST_FIRST[strong + 1 : 5]]
+    layers = [(source, {"language": "fr"}) for source in STRONGEST_FIRST[strong + 1 : 6]]
     layers.append((STRONGEST_FIRST[strong], {"language": "en"}))
 
     loaded = load(layers)
@@ -62,7 +69,7 @@ def test_each_layer_wins_over_all_below_it_and_is_named_as_the_source(strong):
     assert {"language": STRONGEST_FIRST[strong]} == loaded.sources
 
 
-@given(st.permutations([(source, {"vitale": {"max_age_s": 100 + n}}) for n, source in enumerate(STRONGEST_FIRST[:5])]))
+@given(st.permutations([(source, {"vitale": {"max_age_s": 100 + n}}) for n, source in enumerate(STRONGEST_FIRST[:6])]))
 def test_the_order_in_which_layers_are_read_does_not_matter(layers):
     loaded = load(layers)
 
@@ -83,7 +90,7 @@ def test_tables_merge_and_lists_are_replaced():
 
 
 @pytest.mark.parametrize("by", [Source.MACHINE_POLICY, Source.MACHINE])
-@pytest.mark.parametrize("who", [Source.USER_POLICY, Source.COMMAND_LINE, Source.USER])
+@pytest.mark.parametrize("who", [Source.USER_POLICY, Source.COMMAND_LINE, Source.CHOICE, Source.USER])
 def test_on_a_managed_install_nobody_but_an_administrator_sets_what_is_the_machine_s(by, who):
     managed = {"managed": True} if by is Source.MACHINE else {"disabled": False}
     loaded = load(
@@ -184,6 +191,11 @@ def test_an_origin_as_browsers_write_it_is_taken(origin):
         ({"origins": {"allowed": [{"origin": SITE, "framed_by": ["https://TESTEUSE/"]}]}}, f"{ALLOWED}.framed_by.0"),
         ({"insi": {"endpoints": {"test": {"cpx": "ftp://TESTEUSE"}}}}, "insi.endpoints.test.cpx"),
         ({"software": [{"name": "TESTEUSE"}]}, "software.0.version"),
+        ({"software": [{**ROW, "origins": ["https://TESTEUSE/"]}]}, "software.0.origins.0"),
+        ({"software": [{**ROW, "origins": ["http://dossier.example"]}]}, "software.0.origins.0"),
+        ({"software": [{**ROW, "publisher_id": ""}]}, "software.0.publisher_id"),
+        ({"software": [{**ROW, "structure": ""}]}, "software.0.structure"),
+        ({"software": [ROW, {**ROW, "name": "TESTEUSE"}]}, "software"),
     ],
 )
 def test_a_wrong_setting_is_named_with_where_it_came_from_and_never_quoted(layer, setting):
@@ -195,13 +207,30 @@ def test_a_wrong_setting_is_named_with_where_it_came_from_and_never_quoted(layer
 
 
 def test_the_origin_alone_selects_the_software(tmp_path):
-    row = {"name": "Dossier", "version": "1", "origins": ["https://a.example"], "authorisation": {"test": "x"}}
-    settings = load([(Source.MACHINE, {"software": [row]})]).settings
+    settings = load([(Source.MACHINE, {"software": [ROW]})]).settings
 
     found = settings.software_of("https://a.example")
     assert found is not None and "Dossier" == found.name
     assert settings.software_of("https://a.example:8443") is None
     assert settings.software_of("https://A.example") is None
+
+
+def test_a_softwares_origins_are_those_that_may_come_through_the_door():
+    """Sites, a demonstration's page on this machine, and the local programs, which have no origin."""
+    origins = ["https://a.example", "https://a.example", "http://127.0.0.1:8000", NATIVE]
+
+    (row,) = load([(Source.MACHINE, {"software": [{**ROW, "origins": origins}]})]).settings.software
+
+    assert origins == row.origins
+
+
+def test_which_two_rows_an_origin_is_in_is_said_and_the_origin_is_not():
+    rows = [ROW, {**ROW, "origins": ["https://b.example"]}, {**ROW, "origins": ["https://c.example", *ROW["origins"]]}]
+
+    error = refused((Source.MACHINE, {"software": rows}))
+
+    assert "two rows, 0 and 2" in error.detail
+    assert "a.example" not in str(error)
 
 
 def test_the_user_s_file_is_read_from_where_it_is_said_to_be(tmp_path):

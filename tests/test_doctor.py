@@ -10,11 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from agent.choice import keep_choice
 from agent.cli import main
 from agent.config import Settings
 from agent.doctor import Finding, _listed, _probe, _readers, examine
 from agent.errors import CATALOGUE, AgentError, Code
+from agent.model import Environment, Profile
+from agent.places import Places
 from agent.readers.pcsc import PcscReaders
+from agent.switching import Choice
 from tests.cards.process import CardProcess
 from tests.cards.vitale import VITALE_2
 from tests.parts.desktop import until
@@ -37,6 +41,8 @@ PROBES = [
     "Module PKCS#11",
     "Trousseau",
     "Certificat de la structure",
+    "INSi",
+    "Proxy",
     "Certificat pour wss",
     "Icône",
     "Fenêtre du code",
@@ -69,6 +75,16 @@ def test_where_the_persons_own_settings_belong_is_told_without_the_accounts_name
     assert configuration.says.endswith("fichier de l'utilisateur : ~/.config/insi-agent/config.toml")
 
 
+def test_a_choice_of_the_person_that_does_not_count_is_told(home: Path) -> None:
+    keep_choice(Places.real().create().data, Choice(environment=Environment.SIMULATED, profile=Profile.CONSUMER))
+    config = home / "config.toml"
+    config.write_text('simulate = "forbid"\n', encoding="utf-8")
+
+    says = examine(config)[1].says
+
+    assert says.startswith("environnement test, profil consumer, votre choix simulated est sans effet, 0 site(s)")
+
+
 def test_every_edge_is_looked_at_in_the_order_of_a_person(config: Path) -> None:
     findings = examine(config)
 
@@ -79,7 +95,7 @@ def test_every_edge_is_looked_at_in_the_order_of_a_person(config: Path) -> None:
 
 def test_a_certificate_and_a_module_that_are_not_there_are_found_missing(config: Path) -> None:
     config.write_text(
-        f'[organisation]\ncertificate = "{config.parent}/absent.p12"\n[cpx]\nmodule = "{config.parent}/absent.so"\n',
+        f'[organisation]\ncertificates = ["{config.parent}/absent.p12"]\n[cpx]\nmodule = "{config.parent}/absent.so"\n',
         encoding="utf-8",
     )
     found = {finding.what: finding for finding in examine(config)}

@@ -22,11 +22,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.cli import main
+from agent.client import ask
 from agent.config import Settings, Wss
 from agent.doctor import _probe, _wss
 from agent.errors import CATALOGUE, AgentError, Code
 from agent.local_tls import LIFETIME, LocalTls, issue, make_authority, read_authorities, read_pair, served_on
 from agent.local_trust import Store, distrust, stores_of, trust
+from agent.places import find_running
 from agent.protocol.server import loopback_sockets
 from agent.secrets import FileSecrets
 from agent.workflows.greeting import notices
@@ -267,6 +269,7 @@ for step in range(1, 100):
         {"renew": lambda: tls.renew(now), "load": lambda: tls.load(now), "forget": tls.forget}[act]()
         os._exit(0)
     _, status = os.waitpid(child, 0)
+    shutil.copytree(folder, base.with_name(f"left-{act}-{step}"))
     try:
         found = tls.load(now)[0].authority.name
     except AgentError as error:
@@ -320,7 +323,8 @@ def test_who_is_killed_while_loading_leaves_the_pair_and_no_key_in_clear(tmp_pat
     steps = killed_at_each_step(tmp_path / "base", "load")
 
     assert {found for _, found, _ in steps} == {made}
-    assert any(list(folder.rglob("material.pem")) for folder in tmp_path.iterdir())  # what lies there meanwhile
+    assert list(tmp_path.glob("left-load-*/tls-*/material.pem"))  # until somebody loads again
+    assert list(tmp_path.glob("killed-load-*/tls-*")) == []
     assert in_clear(tmp_path) == []
 
 
@@ -550,7 +554,7 @@ def test_an_agent_without_its_certificate_serves_ws_and_says_why_not_wss(
     port = free_port()
     agent = simulation(wss_settings(port))
     shown: list[tuple[Code, ...]] = []
-    agent.running.agent.show_state_in(lambda state: shown.append(state.troubles))
+    agent.running.show_state_in(lambda state: shown.append(state.troubles))
 
     until(lambda: bool(shown) and Code.WSS_CERTIFICATE in shown[-1], "the trouble in the tray")
     assert warned(agent) == ["wss.certificate"]
@@ -561,6 +565,21 @@ def test_an_agent_without_its_certificate_serves_ws_and_says_why_not_wss(
     agent.reload()
     until(lambda: served_on(made, [port]) == port, "wss is served")
     until(lambda: shown[-1] == (), "no trouble any more")
+    assert warned(agent) == []
+
+
+def test_wss_is_served_again_on_the_same_port_after_a_switch(simulation: Callable[..., Simulation]) -> None:
+    port = free_port()
+    agent = simulation(wss_settings(port))
+    made = local_tls(agent.places.data).renew(datetime.now(UTC))
+    agent.reload()
+    until(lambda: served_on(made, [port]) == port, "wss is served")
+    native = find_running(agent.places.runtime)
+    assert native
+
+    ask(native, ("agent.switch", {"profile": "consumer"}))
+
+    until(lambda: served_on(made, [port]) == port, "wss is served again")
     assert warned(agent) == []
 
 

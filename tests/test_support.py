@@ -12,13 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, load_pem_private_key, pkcs12
-from cryptography.x509.oid import NameOID
 
 from agent.cli import main
 from agent.errors import CATALOGUE, Code
-from agent.simulator.pki import issue_organisation, make_ca
+from agent.simulator.pki import issue_organisation, make_ca, p12
 from agent.support import write_bundle
 from tests.journal.making import intent, journal, whole
 from tests.parts.agent import Site
@@ -49,8 +46,10 @@ value = "990000017"
 [[cpx.billing_ids]]
 professional = "899700000025"
 value = "990000025"
+[proxy]
+user = "jeanne.exemple"
 """
-NUMBERS = ("IDAM", "7700123", "7700124", "8997000000", "4997000000", "990000017", "990000025")
+NUMBERS = ("jeanne", "IDAM", "7700123", "7700124", "8997000000", "4997000000", "990000017", "990000025")
 
 
 @pytest.fixture
@@ -116,18 +115,19 @@ def test_the_settings_are_told_without_anybodys_number_and_rows_that_belong_toge
     assert sources["cpx.activities.[professionnel 2]"] == "user file"
 
 
-def test_the_structures_number_is_masked_where_the_doctor_tells_of_its_certificate(home: Path) -> None:
-    """In a session with a keyring, where the certificate opens."""
-    organisation = issue_organisation(make_ca())
-    key = load_pem_private_key(organisation.key_pem, None)
-    certificate = x509.load_pem_x509_certificate(organisation.pem)
-    locked = BestAvailableEncryption(b"phrase")
-    (home / "structure.p12").write_bytes(pkcs12.serialize_key_and_certificates(b"", key, certificate, None, locked))
-    config = configured(home, f'[organisation]\ncertificate = "{home}/structure.p12"\n')
+def test_the_structures_numbers_are_masked_where_the_doctor_tells_of_their_certificates(home: Path) -> None:
+    """In a session with a keyring, where the certificates open."""
+    ca, numbers = make_ca(), ("10B0770001", "10B0770002")
+    files = [home / f"{number[-1]}.p12" for number in numbers]
+    for file, number in zip(files, numbers, strict=True):
+        file.write_bytes(p12(issue_organisation(ca, structure_id=number), b"phrase"))
+    listed = ", ".join(f'"{file}"' for file in files)
+    row = f'[[software]]\nname = "D"\nversion = "1"\nstructure = "{numbers[1]}"\norigins = []\nauthorisation = {{}}\n'
+    config = configured(home, f"[organisation]\ncertificates = [{listed}]\n{row}")
     agent = f"{sys.executable} -m agent"
     script = (
-        f"echo phrase | {agent} organisation enrol --config {config}"
-        f" && {agent} doctor --config {config}; {agent} support-bundle --output {home}/b.zip --config {config}"
+        f"for file in {files[0]} {files[1]}; do echo phrase | {agent} organisation enrol $file --config {config}; done;"
+        f"{agent} doctor --config {config}; {agent} support-bundle --output {home}/b.zip --config {config}"
     )
     run = subprocess.run(
         in_a_session(["bash", "-c", script]),
@@ -139,12 +139,12 @@ def test_the_structures_number_is_masked_where_the_doctor_tells_of_its_certifica
     assert run.returncode == 0, run.stderr
 
     members = members_of(home / "b.zip")
-    number = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)[0].value
     says = {finding["what"]: finding["says"] for finding in json.loads(members["doctor.json"])}
 
-    assert run.stdout.count(f"structure {number}") == 2  # to the person, as before
-    assert says["Certificat de la structure"].startswith("INSI-MANU, structure [structure], jusqu'au ")
-    assert not [name for name, text in members.items() if str(number) in text]
+    assert [run.stdout.count(f"structure {number}") for number in numbers] == [2, 2]  # to the person, as before
+    assert says["Certificat de la structure"].count("INSI-MANU, structure [structure], jusqu'au ") == 2
+    assert json.loads(members["settings.json"])["values"]["software"][0]["structure"] == "[structure 1]"
+    assert not [name for name, text in members.items() for number in numbers if number in text]
 
 
 def test_on_a_broken_machine_each_part_that_fails_says_why_and_the_others_are_there(home: Path) -> None:

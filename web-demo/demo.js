@@ -88,6 +88,10 @@ function showHello({ agent: about, environment, authModes, capabilities }) {
   $("agent").textContent = `${STATES.connected}, version ${about.version}`;
   $("environment").hidden = !(environment in ENVIRONMENTS);
   $("environment").textContent = ENVIRONMENTS[environment] ?? "";
+  if ((document.body.dataset.environment ?? environment) !== environment) { // what was read there is unknown here
+    forgetReading();
+    forgetResult();
+  }
   document.body.dataset.environment = environment;
   for (const part of document.querySelectorAll("[data-needs]")) {
     part.hidden = !capabilities.includes(part.dataset.needs);

@@ -43,10 +43,13 @@ export const OUTCOMES = {
   found: "INS trouvée",
   notFound: "Aucune identité trouvée",
   several: "Plusieurs identités possibles",
+  verified: "INS vérifiée",
+  notVerified: "INS non vérifiée",
 };
 export const ADVICE = {
   notFound: "Vérifiez les traits sur une pièce d'identité, puis recommencez.",
   several: "INSi ne dit pas lesquelles. Ajoutez tous les prénoms de la pièce d'identité, ou le lieu de naissance.",
+  notVerified: "N'intégrez ni le matricule ni les données reçues : contrôlez l'identité du patient.",
 };
 export const KINDS = {
   NIR: "INS-NIR",
@@ -76,6 +79,8 @@ export const REASONS = {
   "givenNames.empty": "INSi n'a pas renvoyé de prénom.",
   "sex.empty": "INSi n'a pas renvoyé le sexe.",
   "rank.assumed": "Le rang de naissance a été supposé, et le prénom de la carte n'est pas celui d'INSi : indiquez le rang et recommencez.",
+  "oid.notIns": "Le numéro renvoyé n'est pas un INS.",
+  "ins.notVerified": "INSi n'a pas reconnu cette INS avec ces traits.",
 };
 export const WARNINGS = {
   "rank.assumed": "Le rang de naissance n'est pas écrit sur la carte : le rang 1 a été supposé.",
@@ -83,6 +88,15 @@ export const WARNINGS = {
   "nia.verifyAgain": "Matricule d'attente (NIA) : à vérifier à nouveau, il sera remplacé par un NIR.",
   "history.repeatsActive": "L'historique répète le matricule actif.",
   "oid.unknown": "L'OID du matricule n'est pas connu.",
+  "birthPlaceCode.shape": "Le lieu de naissance n'a pas la forme d'un code INSEE. Il est gardé tel que reçu.",
+  "answer.schema": "La réponse d'INSi s'écarte de son format. Elle est gardée telle que reçue.",
+  "notFound.asFault": "Le service de test a répondu par une erreur, comptée comme « aucune identité trouvée ».",
+  "revocation.unchecked": "La liste de révocation n'a pas pu être lue : l'état du certificat d'INSi n'est pas connu.",
+  "certificate.issuerUnknown": "Le certificat de la structure vient d'une autorité inconnue.",
+  "certificate.structureMissing": "Le certificat de la structure ne porte pas son identifiant.",
+  "certificate.environmentUnknown": "On ne sait pas si le certificat de la structure est de test ou de production.",
+  "cpx.environmentUnknown": "On ne sait pas si la carte CPS est de test ou de production.",
+  "vitale.environmentUnknown": "On ne sait pas si la carte Vitale est réelle, de test ou de démonstration.",
   "environment.simulated": "Réponse du simulateur : cette personne n'existe pas.",
   "environment.test": "Réponse de l'environnement de test.",
 };
@@ -93,4 +107,5 @@ export const NAME_RULES = {
   end: "le dernier caractère n'est pas une lettre",
   spaceAndApostrophe: "deux blancs ou apostrophes se suivent",
   hyphens: "trop de tirets se suivent",
+  lunar: "le jour ou le mois est inconnu",
 };

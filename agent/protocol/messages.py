@@ -11,10 +11,10 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from agent.model import (
     AttemptTrace,
-    AuthMode,
     CallContext,
     DeclaredUser,
     Environment,
+    GivenIns,
     IdentityState,
     LocalTraits,
     Moment,
@@ -49,6 +49,8 @@ ClientRef = Annotated[Id, AfterValidator(_not_a_nir)]
 # base64url without padding; 43 characters are 32 bytes
 Challenge = Annotated[str, StringConstraints(min_length=43, max_length=512, pattern=r"^[A-Za-z0-9_-]+$")]
 Wait = Annotated[float, Field(ge=0, le=120, description="seconds to wait for a card")]
+# An open list: a mode that this agent does not know is refused by name, not as malformed.
+AuthModeName = Annotated[str, StringConstraints(pattern=r"^[a-z][A-Za-z]{1,30}$")]
 ReaderName = Annotated[str, StringConstraints(max_length=200)]
 
 
@@ -177,7 +179,7 @@ class CpxUnlockParams(Personal):
 class InsiParams(Personal):
     """Params that every unit call takes. All are traced."""
 
-    auth_mode: AuthMode | None = None
+    auth_mode: AuthModeName | None = None
     activity: Id | None = None
     client_ref: ClientRef | None = None
     challenge: Challenge | None = None
@@ -196,6 +198,39 @@ class RetrieveWithVitaleParams(InsiParams):
 class RetrieveByTraitsParams(InsiParams):
     traits: Traits
     continues: Id | None = None
+
+
+class VerifyParams(InsiParams):
+    """`traits.givenNames`: the whole list, as one element or as many. Sent as given, birth place included."""
+
+    ins: GivenIns
+    traits: Traits
+
+
+# ---------------------------------------------------------------- environment and profile, for the command line alone
+
+
+class SwitchParams(Value):
+    """What is to change; the other stays."""
+
+    environment: Environment | None = None
+    profile: Profile | None = None
+
+
+Switched = Literal["environment", "profile"]
+
+
+class SwitchResult(Value):
+    """What counts now, and what may not be changed here. `sources`: who decided what is locked.
+
+    `ignored`: what the person chose before it was locked.
+    """
+
+    environment: Environment
+    profile: Profile
+    locked: list[Switched]
+    sources: dict[Switched, str]
+    ignored: dict[Switched, str]
 
 
 # ---------------------------------------------------------------- sites, for the command line alone

@@ -48,6 +48,13 @@ METHODS: dict[str, Method] = {
             Right.RETRIEVE,
             "WS_INS2: the INS of a person known by their traits",
         ),
+        Method(
+            "insi.verify",
+            m.VerifyParams,
+            TracedResult,
+            Right.VERIFY,
+            "WS_INS3: whether an INS and its traits are INSi's",
+        ),
         Method("trace.get", m.TraceGetParams, m.TraceGetResult, Right.TRACE, "one trace of this origin"),
         Method(
             "sites.list",
@@ -58,6 +65,13 @@ METHODS: dict[str, Method] = {
         ),
         Method("sites.revoke", m.SiteParams, m.SitesResult, Right.ADMIN, "take back the person's consent to a site"),
         Method("sites.unblock", m.SiteParams, m.SitesResult, Right.ADMIN, "ask again when this site comes"),
+        Method(
+            "agent.switch",
+            m.SwitchParams,
+            m.SwitchResult,
+            Right.ADMIN,
+            "change environment or profile; without params: what counts now",
+        ),
         Method("operation.cancel", m.OperationCancelParams, m.OperationCancelResult, None, "end a running operation"),
     ]
 }

@@ -2,7 +2,7 @@
 
 ws, and wss where it is asked for, on 127.0.0.1 and ::1, nothing else. How long and how many may be silent is
 decided by `lobby.py`, which accounts by `peers.py`, who may enter by `origins.py`, what is said by `session.py`,
-what is done by the workflows it is given.
+what is done by the workflows it is given. It stays while the agent behind it makes way for another.
 """
 
 import asyncio
@@ -95,6 +95,9 @@ class Conversation:
     def caller(self) -> Caller:
         return self.session.caller
 
+    def runs_over(self, connection: ServerConnection) -> bool:
+        return self._connection is connection
+
     async def notify(self, method: str, params: Value) -> None:
         """Push a notification; silently nothing when the socket has gone."""
         if self.session.greeted:
@@ -114,6 +117,12 @@ class Conversation:
         self.cancel()
         await self.notify("agent.changed", denial)
         await self.close(CLOSE_REVOKED, "rights changed")
+
+    async def close_once_answered(self, code: int, reason: str) -> None:
+        """Close when the calls that run have their answer."""
+        if self._tasks:
+            await asyncio.wait(self._tasks.values())
+        await self.close(code, reason)
 
     def cancel(self) -> None:
         """Cancel every running call."""
@@ -294,22 +303,39 @@ class Server:
 
         `doorkeeper` and `door` are asked each time: settings change while we listen.
         """
-        self._doorkeeper, self._handler = doorkeeper, handler
-        self._identity = json.dumps(dict(identity)).encode()
-        self._door, self._peers = door, peers
+        self.serve_for(doorkeeper=doorkeeper, handler=handler, identity=identity, door=door)
+        self._peers = peers
         self._tally = _Tally()
+        self._open = asyncio.Event()  # whoever comes is answered
+        self._open.set()
         self.lobby = Lobby(
-            door=door,
+            door=self._limits,
             processes=peers.processes,
             silent_s=silent_s,
             dropped=lambda: self._tally.say("a connection without a complete handshake was dropped"),
         )
         self._servers: list[WebSocketServer] = []
+        self._secure_servers: list[WebSocketServer] = []
         self._connections: set[_Connection] = set()
         self._shut = False
         self.conversations: set[Conversation] = set()
         self.port = 0
         self.secure_port = 0
+
+    def serve_for(
+        self,
+        *,
+        doorkeeper: Callable[[], Doorkeeper],
+        handler: Handler,
+        identity: Mapping[str, Any],
+        door: Callable[[], Door],
+    ) -> None:
+        """From now on this agent is behind the door; the arguments are as for the constructor."""
+        self._doorkeeper, self._handler, self._door = doorkeeper, handler, door
+        self._identity = json.dumps(dict(identity)).encode()
+
+    def _limits(self) -> Door:
+        return self._door()
 
     async def open(self, ports: Iterable[int]) -> int:
         """Listen on the first port that is free on both loopback addresses. Raises ports.busy."""
@@ -330,8 +356,9 @@ class Server:
                 log.warning("port %s is held by another program", port)
                 continue
             at = _Listening(sockets[0].getsockname()[1], context)
+            servers = self._servers if context is None else self._secure_servers
             for listener in sockets:
-                self._servers.append(
+                servers.append(
                     await serve(
                         self._converse,
                         sock=listener,
@@ -349,22 +376,47 @@ class Server:
                     )
                 )
             if self._shut:  # we began to stop meanwhile
-                for server in self._servers:
+                for server in servers:
                     server.close(close_connections=False)
             return at.port
         raise AgentError(Code.PORTS_BUSY, ports=tried)
 
+    async def hold(self, asking: Conversation | None = None) -> None:
+        """Close every conversation with 4001, but the one that asked for it; whoever comes waits for `go_on`.
+
+        The port stays ours, so nobody takes it and no page finds us absent. wss ends: its certificate is not that of
+        the next agent here.
+        """
+        self._open.clear()
+        for server in self._secure_servers:
+            server.close(close_connections=False)
+        self._secure_servers.clear()
+        self.secure_port = 0
+        others = self.conversations - {asking}
+        await asyncio.gather(*(one.close(CLOSE_REVOKED, "switched") for one in others))
+        for connection in list(self._connections):
+            half_in = connection.caller is not None or connection.at.context is not None
+            if half_in and not (asking and asking.runs_over(connection)):
+                connection.wire.abort()
+
+    def go_on(self) -> None:
+        """Answer those that wait, and all that come."""
+        self._open.set()
+
     async def shut(self) -> None:
         """Stop listening, close every conversation (1001), break off what never became one."""
         self._shut = True
-        for server in self._servers:
+        servers = self._servers + self._secure_servers
+        for server in servers:
             server.close(close_connections=False)
         await asyncio.gather(*(one.close(1001, "the agent stops") for one in self.conversations))
         for connection in list(self._connections):
             connection.wire.abort()
-        for server in self._servers:
+        self.go_on()
+        for server in servers:
             await server.wait_closed()
         self._servers.clear()
+        self._secure_servers.clear()
         await self.lobby.close()
 
     def revoked(self) -> list[Conversation]:
@@ -401,8 +453,9 @@ class Server:
         self._connections.discard(connection)
         self.lobby.leave(connection.wire)
 
-    def _process_request(self, connection: ServerConnection, http: HttpRequest) -> Response | None:
+    async def _process_request(self, connection: ServerConnection, http: HttpRequest) -> Response | None:
         assert isinstance(connection, _Connection)
+        await self._open.wait()
         try:
             answer = self._answer(connection, http)
         except Exception:  # a request's last resort, as for a call: nothing of the inside goes out

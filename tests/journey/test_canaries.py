@@ -84,7 +84,7 @@ class Insi(FakeService):
 
     def knows(self, person: Known) -> None:
         """The next search finds them."""
-        self._injected.append(person)
+        self.inject_person(person)
 
     def answer(self, message: bytes, **asked: Any) -> tuple[int, bytes]:
         if (who := self.quotes) is None:

@@ -86,7 +86,7 @@ def workstation(pcscd: Pcscd, tmp_path_factory: pytest.TempPathFactory) -> Itera
         )
         vitale.insert()
         cps.insert()
-        certificate = f'[organisation]\ncertificate = "{folder / "organisation.p12"}"\n'
+        certificate = f'[organisation]\ncertificates = ["{folder / "organisation.p12"}"]\n'
         fast_typist = "[limits]\npin_windows_per_minute = 60\n"
         write_config(
             folder / "config.toml",

@@ -70,6 +70,13 @@ def test_it_says_its_version(frozen: str, home: Path) -> None:
     assert output([frozen, "--version"], home) == f"insi-agent {__version__}\n"
 
 
+def test_it_asks_a_proxy_script(frozen: str, home: Path) -> None:
+    (home / "proxy.pac").write_text('function FindProxyForURL(url, host) { return "PROXY p.example:3128" }')
+    (home / "proxy.toml").write_text(f'[proxy]\nuse = "script"\nscript = "{home}/proxy.pac"\nscript_timeout_s = 60\n')
+
+    assert "/lps : http://p.example:3128\n" in output([frozen, "proxy", "show", "--config", "proxy.toml"], home)
+
+
 def test_it_carries_its_data_and_nothing_that_must_be_the_systems(frozen: str) -> None:
     inside = Path(frozen).parent / "_internal"
     names = {file.relative_to(inside).as_posix() for file in inside.rglob("*") if file.is_file()}

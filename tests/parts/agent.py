@@ -4,7 +4,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,8 @@ class RefusedError(Exception):
 class Site:
     """A web application with one open conversation."""
 
-    def __init__(self, port: int, *, origin: str = SITE, hello: bool = True) -> None:
+    def __init__(self, port: int, *, origin: str | None = SITE, hello: bool = True, token: str = "") -> None:
+        """`token` instead of an origin: a program of this user, as the command line is."""
         self._ids = itertools.count(1)
         self.notifications: list[dict[str, Any]] = []
         self._early: dict[int, dict[str, Any]] = {}
@@ -44,7 +45,8 @@ class Site:
         self.socket: ClientConnection = self._opened.enter_context(
             connect(
                 f"ws://127.0.0.1:{port}/",
-                origin=Origin(origin),
+                origin=Origin(origin) if origin and not token else None,
+                additional_headers={"Authorization": f"Bearer {token}"} if token else None,
                 subprotocols=[Subprotocol("insi-agent.v1")],
                 compression=None,
                 proxy=None,
@@ -153,21 +155,29 @@ def simulator_pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def simulation(tmp_path: Path, simulator_pki: Path) -> Iterator[Callable[..., Simulation]]:
+@contextmanager
+def simulated_agents(place: Path, simulator_pki: Path) -> Iterator[Callable[..., Simulation]]:
     """Starts simulated agents, each in its own folder; all are stopped at the end."""
     started: list[Simulation] = []
 
     def start(config: str = "", port: int | None = 0) -> Simulation:
-        folder = tmp_path / f"agent-{len(started)}"
+        folder = place / f"agent-{len(started)}"
         folder.mkdir()
         shutil.copytree(simulator_pki, Places.simulated(folder).data)
         started.append(Simulation(folder, config, port))
         return started[-1]
 
-    yield start
-    for one in started:
-        one.stop()
+    try:
+        yield start
+    finally:
+        for one in started:
+            one.stop()
+
+
+@pytest.fixture
+def simulation(tmp_path: Path, simulator_pki: Path) -> Iterator[Callable[..., Simulation]]:
+    with simulated_agents(tmp_path, simulator_pki) as start:
+        yield start
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ class Desk:
             cpx=f"call_timeout_s = {CALL_TIMEOUT_S}",
             more=f"""
 [organisation]
-certificate = "{self.folder / "organisation.p12"}"
+certificates = ["{self.folder / "organisation.p12"}"]
 
 [[origins.allowed]]
 origin = "{second}"

@@ -27,9 +27,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from agent.journal.store import Journal
+from agent.workflows.attempts import JOURNAL_TIMEOUT_S, NETWORK_MARGIN_S
 from agent.workflows.cpx import REMOVAL_SEEN_S
 from agent.workflows.desk import CARD_QUEUE_S
-from agent.workflows.retrieve import JOURNAL_TIMEOUT_S, NETWORK_MARGIN_S
 from tests.parts.desk import CALL_TIMEOUT_S, CPS, SITES, Desk
 from tests.parts.proof import Claims, prove
 from tests.soak.page import Page, Tally

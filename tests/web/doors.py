@@ -38,6 +38,7 @@ class Door:
         self._refused: set[str] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="door")
+        self._environment = Environment.SIMULATED
         self.heard: list[str] = []
         self.origins: list[str] = []  # of those who said hello
         self.challenges: list[str | None] = []
@@ -87,6 +88,16 @@ class Door:
         """The person wants none of the sites that are here."""
         self.run(self._settle(self._deny))
 
+    def become(self, environment: Environment) -> None:
+        """As the agent behind the door makes way for another."""
+
+        async def switch() -> None:
+            await self._server.hold()
+            self._environment = environment
+            self._server.go_on()
+
+        self.run(switch())
+
     def asks_again(self) -> None:
         """The person takes every refusal back."""
         self._refused.clear()
@@ -114,7 +125,8 @@ class Door:
                 raise self.trouble
             if conversation.caller.pending:
                 self.waiting.set()
-            return HelloResult(**_greeting("pending" if conversation.caller.pending else "allowed"))
+            greeting = _greeting("pending" if conversation.caller.pending else "allowed")
+            return HelloResult(**{**greeting, "environment": self._environment})
         if call.method.name == "vitale.read":
             await progress("vitale.waiting", "card.vitale")
             self.reading.set()

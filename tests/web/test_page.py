@@ -14,12 +14,15 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from agent.app import Options
+from agent.client import ask
 from agent.demo import PageServer
 from agent.errors import CATALOGUE, AgentError, Code
-from agent.places import Places
+from agent.model import Environment, Profile
+from agent.places import Places, find_running
 from agent.readers.desk import VitaleSource
 from agent.readers.transcript import SimulatedReaders
 from agent.running import RunningAgent
+from tests.web.doors import RIGHTS, Door, free_port, page_for
 
 VITALE, CPS = "Simulateur Vitale 0", "Simulateur CPS 0"
 
@@ -86,6 +89,12 @@ class Desk:
 
     def end(self) -> None:
         self._page.stop()
+
+    def become(self, profile: Profile) -> None:
+        """The person chooses another profile."""
+        native = find_running(self._places.runtime)
+        assert native
+        ask(native, ("agent.switch", {"profile": profile}))
 
     def insert(self, reader: str, card: str | None) -> None:
         cast(SimulatedReaders, self._running.agent.desk.readers).insert(reader, card)
@@ -438,6 +447,37 @@ def test_an_agent_that_stops_is_said_and_the_page_comes_back_with_it(tab: Page, 
 
     expect(tab.locator("#agent")).to_contain_text("Agent présent")
     expect(tab.locator("#readers")).to_contain_text(VITALE)
+
+
+def test_another_environment_is_said_and_nothing_of_the_former_one_stays_on_the_page(tab: Page) -> None:
+    port = free_port()
+    with page_for(port) as site, Door(port, {site.origin: RIGHTS}) as door:
+        arrive(tab, f"{site.origin}/")
+        expect(tab.locator("#environment")).to_contain_text("SIMULATION")
+        tab.evaluate("document.getElementById('result').textContent = 'TOUSSAINT'")
+
+        door.become(Environment.TEST)
+        expect(tab.locator("#environment")).to_contain_text("ENVIRONNEMENT DE TEST")
+        expect(tab.locator("#agent")).to_contain_text("Agent présent")
+        expect(tab.locator("#result")).to_be_empty()
+
+        door.become(Environment.PRODUCTION)
+        expect(tab.locator("#environment")).to_be_hidden()
+
+
+def test_another_profile_closes_the_page_s_conversation_and_the_page_comes_back_by_itself(
+    tab: Page, desk: Desk
+) -> None:
+    arrive(tab, desk.address)
+    expect(tab.get_by_label("Traits d'identité", exact=True)).to_be_visible()
+
+    desk.become(Profile.CONSUMER)
+
+    expect(tab.locator("#agent")).to_contain_text("Agent présent")
+    expect(tab.get_by_label("Traits d'identité", exact=True)).to_be_hidden()
+    expect(tab.locator("#environment")).to_contain_text("SIMULATION")
+    desk.become(Profile.REPOSITORY)
+    expect(tab.get_by_label("Traits d'identité", exact=True)).to_be_visible()
 
 
 # ---------------------------------------------------------------- for everybody
