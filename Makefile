@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench soak-cards fuzz patience defences documents clean
+.PHONY: demo test lint bench soak-cards fuzz patience defences requirements documents clean
 
 demo: $(VENV)/ready-demo ## the whole journey in the browser, with simulated cards and INSi
 	$(BIN)/insi-agent demo
@@ -32,6 +32,9 @@ patience: $(VENV)/ready-test ## a person takes 60 s to answer the browser's ques
 
 defences: $(VENV)/ready-test ## run every test of the defence list and write docs/defences.md
 	$(BIN)/python -m tests.defences
+
+requirements: $(VENV)/ready-test ## run every test of the INS rules and write docs/requirements.md
+	$(BIN)/python -m tests.requirements
 
 documents: $(VENV)/ready-test ## bring PROTOCOL.md, schema.json and SUPPORTED.md up to date
 	$(BIN)/python -m agent.protocol.document
