@@ -71,6 +71,7 @@ def examine(config_file: Path | None = None) -> list[Finding]:
         ("Module PKCS#11", _module),
         ("Trousseau", _keyring),
         (_STRUCTURE, _organisations),
+        ("Contrat d'INSi", _contract),
         ("INSi", _insi),
         ("Proxy", _proxy),
         ("Certificat pour wss", _wss),
@@ -245,6 +246,25 @@ def _organisations(settings: Settings) -> str | Finding:
                 troubles.append(f"{row.name} : {_sentence(error)}")
     structures = {one.found.structure or "" for one in opened if not isinstance(one.found, AgentError)} - {""}
     return Finding(_STRUCTURE, not troubles, " ; ".join([*says, *troubles]), tuple(structures))
+
+
+def _contract(settings: Settings) -> str:
+    """Whose contract is used, and the operations it knows. Raises contract.unreadable, contract.binding."""
+    from agent.insi.contract import open_contract
+    from agent.insi.operations import Operation
+
+    contract = open_contract(settings.insi.contract, settings.insi.bindings)
+    known = []
+    for operation in Operation:
+        try:
+            contract.check(operation, simulated=False)
+        except AgentError as error:
+            if error.code is not Code.CONTRACT_MISSING:
+                raise
+        else:
+            known.append(operation.value)
+    whose = "celui de l'agent" if settings.insi.contract is None else "le paquet officiel désigné"
+    return f"{whose}, qui connaît {', '.join(known) or 'aucune opération'}"
 
 
 _REVOCATION = {

@@ -908,7 +908,11 @@ CATALOGUE: dict[Code, Row] = {
             "L'adresse ou les certificats d'INSi ne sont pas configurés pour cet environnement.",
             "The address or anchors of INSi are not configured for this environment.",
         ),
-        Words("Configurer insi.endpoints et insi.anchors.", "Configure insi.endpoints and insi.anchors."),
+        Words(
+            "Importer les autorités avec « insi-agent trust import » ; pour une autre adresse, configurer "
+            "insi.endpoints.",
+            'Import the anchors with "insi-agent trust import"; for another address, configure insi.endpoints.',
+        ),
         "WARNING",
     ),
     Code.INSI_UNREACHABLE: Row(

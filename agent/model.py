@@ -400,6 +400,13 @@ class Trace(Personal):
     previous: str
 
 
+class Asked(Personal):
+    """What a verification was asked: without it a receipt would not say of whom it speaks."""
+
+    ins: GivenIns
+    traits: Traits
+
+
 class TracedResult(Personal):
     """The answer to every insi.* call."""
 
@@ -407,6 +414,7 @@ class TracedResult(Personal):
     code: str
     label: str
     identity: InsIdentity | None = None
+    asked: Asked | None = None  # of a verification, which returns no identity
     integrable: bool
     reasons: list[str] = []
     warnings: list[str] = []

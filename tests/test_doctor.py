@@ -21,6 +21,7 @@ from agent.readers.pcsc import PcscReaders
 from agent.switching import Choice
 from tests.cards.process import CardProcess
 from tests.cards.vitale import VITALE_2
+from tests.insi.official import package
 from tests.parts.desktop import until
 from tests.parts.pcscd import Pcscd
 
@@ -41,6 +42,7 @@ PROBES = [
     "Module PKCS#11",
     "Trousseau",
     "Certificat de la structure",
+    "Contrat d'INSi",
     "INSi",
     "Proxy",
     "Certificat pour wss",
@@ -105,6 +107,20 @@ def test_a_certificate_and_a_module_that_are_not_there_are_found_missing(config:
     assert Code.MODULE_MISSING.value in module.says
     # without a keyring its passphrase cannot be known, whether the file is there or not
     assert any(code.value in certificate.says for code in (Code.CERTIFICATE_MISSING, Code.KEYRING_ABSENT))
+
+
+def test_the_contract_in_force_is_told_with_the_operations_it_knows(config: Path, tmp_path: Path) -> None:
+    def contract(insi: str) -> Finding:
+        config.write_text(f"[insi]\n{insi}\n", encoding="utf-8")
+        return next(finding for finding in examine(config) if finding.what == "Contrat d'INSi")
+
+    ours, theirs = contract(""), contract(f'contract = "{package(tmp_path)}"')
+    absent = contract(f'contract = "{tmp_path}/absent"')
+
+    assert (ours.well, ours.says) == (True, "celui de l'agent, qui connaît WS_INS1, WS_INS2")
+    assert theirs.says == "le paquet officiel désigné, qui connaît WS_INS1, WS_INS2, WS_INS3, WS_INS4, WS_INS5"
+    assert not absent.well
+    assert Code.CONTRACT_UNREADABLE.value in absent.says
 
 
 def module_of(config: Path, module: Path) -> Finding:

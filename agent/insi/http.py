@@ -139,13 +139,12 @@ class HttpTeleservice:
 
     def _list(self, url: str, *, until: float) -> bytes | None:
         """A revocation list; None when it could not be had by then."""
-        if time.monotonic() >= until:
-            return None
         try:
+            _left_s(until)  # else nobody is asked for the way either
             fetch = partial(_fetch, url, self._routes(url), until)
             # On a thread of its own: a name server that hangs knows no deadline of ours.
             return run_alone("revocation", fetch, timeout_s=_left_s(until))
-        except AgentError as error:
+        except (AgentError, TimeoutError) as error:
             log.warning("revocation list %r: %s", url, error)
             return None
 
@@ -154,9 +153,13 @@ class _Session:
     """One connection, kept: on one route, as one sender."""
 
     def __init__(self, url: str, route: Route, context: "_Context") -> None:
-        target = urllib3.util.parse_url(url)
-        self.context, self._path, self._way = context, target.request_uri, _Way(route)
-        self._pool = _Pool(target.host or "", target.port, ssl_context=context, way=self._way)
+        self.context, self._way = context, _Way(route)
+        try:
+            target = urllib3.util.parse_url(url)
+            self._pool = _Pool(target.host or "", target.port, ssl_context=context, way=self._way)
+        except exceptions.LocationValueError:
+            raise AgentError(Code.INSI_NOT_CONFIGURED, "the address is none") from None
+        self._path = target.request_uri
         self._opened = self._used = time.monotonic()
 
     def is_good(self, now: float, limits: Limits) -> bool:
@@ -275,8 +278,8 @@ def _connected(host: str, port: int, until: float) -> "_Plain":
     for tried, (family, kind, number, _, address) in enumerate(addresses):
         plain = _Plain(family, kind, number)
         plain.until = until
-        plain.settimeout(_left_s(until) / (len(addresses) - tried))  # an address that hangs leaves time to the others
         try:
+            plain.settimeout(_left_s(until) / (len(addresses) - tried))  # one that hangs leaves time to the others
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             plain.connect(address)
         except OSError as error:
@@ -360,8 +363,11 @@ def _context(endpoint: Endpoint, private_folder: Path | None) -> _Context:
 
 
 def _left_s(until: float) -> float:
-    """For `settimeout`, where 0 would mean "do not block"."""
-    return max(until - time.monotonic(), 0.001)
+    """For a wait, or for something to send. Raises TimeoutError: once it is too late nothing is sent any more."""
+    left_s = until - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError
+    return left_s
 
 
 def _read(response: urllib3.BaseHTTPResponse, max_bytes: int) -> bytes:
@@ -397,11 +403,14 @@ _CERTIFICATE_ALERTS = {
 
 def _failure(error: Exception) -> AgentError:
     """Ours for what urllib3 raised once connected, before a reply came."""
-    tls = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
+    causes = _causes(error)
+    tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
     if tls is not None:
         return _tls_failure(tls)
-    code = Code.INSI_TIMEOUT if isinstance(error, exceptions.TimeoutError | TimeoutError) else Code.INSI_UNREACHABLE
-    return AgentError(code, type(error).__name__)  # closed or reset without a reply, or a reply that is no HTTP
+    late = any(isinstance(cause, exceptions.TimeoutError | TimeoutError) for cause in causes)
+    return AgentError(
+        Code.INSI_TIMEOUT if late else Code.INSI_UNREACHABLE, type(error).__name__
+    )  # closed or reset without a reply, or a reply that is no HTTP
 
 
 def _tls_failure(error: ssl.SSLError) -> AgentError:

@@ -35,6 +35,7 @@ class Intent:
     request: bytes = field(repr=False)  # personal: the envelope, signature and certificate replaced by digests
     professional: str | None = field(default=None, repr=False)  # personal: national identifier
     structure: str | None = field(default=None, repr=False)  # personal
+    certificate: str | None = None  # personal, as it goes with the structure: CN of the organisation's
     user: DeclaredUser | None = field(default=None, repr=False)  # personal: as the page declares them
     account: str | None = field(default=None, repr=False)  # personal: of the operating system
 

@@ -109,6 +109,7 @@ class Journal:
         personal = {
             "professional": intent.professional,
             "structure": intent.structure,
+            "certificate": intent.certificate,
             "user": intent.user.model_dump(exclude_none=True) if intent.user else None,
             "account": intent.account,
             "clientRef": intent.client_ref,

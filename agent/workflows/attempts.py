@@ -21,6 +21,7 @@ from agent.insi.ports import HttpReply
 from agent.insi.rules import Judgement
 from agent.journal.ports import Conclusion, Intent, Link
 from agent.model import (
+    Asked,
     AttemptTrace,
     AuthMode,
     Environment,
@@ -60,6 +61,11 @@ class Plan(Protocol):
     def warnings(self) -> list[str]:
         """Known before anything is sent."""
         return []
+
+    @property
+    def asked(self) -> Asked | None:
+        """What the result must repeat, where INSi does not."""
+        return None
 
     async def prepare(self) -> None:
         """Called before each attempt, once the call is authenticated."""
@@ -245,6 +251,7 @@ class Run:
             request=message.without_secrets(),
             professional=who.professional,
             structure=who.structure,
+            certificate=who.certificate,
             user=params.user,
             account=desk.account,
         )
@@ -290,6 +297,7 @@ class Run:
             code=answer.code,
             label=answer.label,
             identity=answer.identity,
+            asked=self.plan.asked,
             integrable=judgement.integrable,
             reasons=judgement.reasons,
             warnings=[*judgement.warnings, *self._where(), *self.warnings],

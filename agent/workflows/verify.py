@@ -9,7 +9,7 @@ from agent.config import Settings
 from agent.insi import names, rules
 from agent.insi.answers import Answer
 from agent.insi.operations import Operation, Query, VerifyQuery
-from agent.model import Environment, GivenIns, TracedResult, Traits
+from agent.model import Asked, Environment, GivenIns, TracedResult, Traits
 from agent.protocol.messages import VerifyParams
 from agent.workflows import operation
 from agent.workflows.attempts import Plan
@@ -36,6 +36,11 @@ class _Verification(Plan):
 
     query: VerifyQuery
     noticed: list[str]  # about the INS as it was given: INSi returns none
+    given: Asked
+
+    @property
+    def asked(self) -> Asked:
+        return self.given
 
     def next(self, last: Answer | None) -> Query | None:
         return self.query if last is None else None
@@ -59,7 +64,7 @@ def _verification(params: VerifyParams) -> _Verification:
         birth_place_code=traits.birth_place_code,
         given=_given(ins, traits),
     )
-    return _Verification(query, noticed)
+    return _Verification(query, noticed, Asked(ins=ins, traits=traits))
 
 
 def _given(ins: GivenIns, traits: Traits) -> tuple[str, ...]:

@@ -255,6 +255,11 @@ def test_nobody_at_the_address_is_unreachable(world: World) -> None:
         assert code_of(HttpTeleservice(lambda _: Endpoint(url, world.ca.pem))) == "insi.unreachable"
 
 
+@pytest.mark.parametrize("url", ["https://", "https://:8443/lps", "https://localhost:99999/lps", "https://[::1/lps"])
+def test_an_address_that_is_none_is_not_configured(world: World, url: str) -> None:
+    assert code_of(HttpTeleservice(lambda _: Endpoint(url, world.ca.pem))) == "insi.notConfigured"
+
+
 @pytest.mark.parametrize("name", ["personne.invalid", "a" * 64 + ".invalid", "a..b"])
 def test_a_name_that_nobody_has_is_unreachable(world: World, name: str) -> None:
     assert code_of(HttpTeleservice(lambda _: Endpoint(f"https://{name}/lps", world.ca.pem))) == "insi.unreachable"

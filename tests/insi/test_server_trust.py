@@ -407,6 +407,16 @@ def again_and_again(insi: SimulatedInsi, chain: Igc, *, total_s: float = 30) -> 
     return HttpTeleservice(lambda _: endpoint, limits=limits)
 
 
+def test_a_call_whose_time_the_lists_took_sends_nothing(lists: ListHost, chain: Igc, insi: SimulatedInsi) -> None:
+    lists.at["/aci-el-org.crl"] = HANGS
+
+    with pytest.raises(AgentError) as error:
+        ask(insi, anchors=chain.anchors, limits=Limits(revocation="soft", total_s=0.4))
+
+    assert error.value.code is Code.INSI_TIMEOUT
+    assert insi.received == 0
+
+
 def test_what_is_known_of_a_kept_connection_is_told_with_each_reply(
     lists: ListHost, chain: Igc, insi: SimulatedInsi
 ) -> None:

@@ -53,7 +53,8 @@ def test_an_ins_with_its_traits_is_verified_and_traced(bench: Bench) -> None:
     assert result.identity is None
     assert result.comparison is None  # INSi gives back nothing to compare with
     assert result.trace.operation == "WS_INS3"
-    assert result.receipt
+    assert result.asked
+    assert (result.asked.ins.matricule, result.asked.traits.birth_place_code) == ("160012B020777", "2B020")
     assert result.warnings == ["environment.simulated"]
     assert result.trace.attempts[0].given == [
         *("matricule", "key", "oid", "birthName", "givenNames[0]", "sex", "birthDate", "birthPlaceCode")
