@@ -19,7 +19,18 @@ from uuid import uuid4
 
 from agent import __version__
 from agent.choice import read_choice
-from agent.config import ALL_RIGHTS, BillingId, Loaded, Proxy, Settings, Software, Source, load, system_layers
+from agent.config import (
+    ALL_RIGHTS,
+    BillingId,
+    Loaded,
+    Proxy,
+    Settings,
+    Software,
+    Source,
+    load,
+    machine_folder,
+    system_layers,
+)
 from agent.consent import Consent, Decisions
 from agent.errors import AgentError, Code
 from agent.insi.addresses import ADDRESSES
@@ -34,9 +45,9 @@ from agent.protocol.session import Call
 from agent.switching import Choice, counting
 from agent.tray.bridge import ActivityQuestion, ConsentQuestion, PinQuestion, SitesQuestion
 from agent.tray.state import TrayState
-from agent.workflows import cpx, greeting, retrieve, trace, verify, vitale
+from agent.workflows import cpx, greeting, retrieve, switches, trace, verify, vitale
 from agent.workflows.desk import SECRETS_TIMEOUT_S, Asker, CardSession, Desk
-from agent.workflows.sites import Rules, Sites
+from agent.workflows.sites import Rules, Sites, useful
 from agent.workflows.watching import changes
 
 if TYPE_CHECKING:
@@ -60,6 +71,7 @@ SIMULATED_AUTHORISATION = "SIMULATEUR-0001"
 STOP_PATIENCE_S = 10
 SCREEN_TIMEOUT_S = 10
 JOURNAL_TIMEOUT_S = 20
+KEYS_TIMEOUT_S = 60
 CHANGE_NOTHING = BEFORE_HELLO | FROM_MEMORY
 
 Workflow = Callable[[Desk, Asker, Any], Awaitable[Value]]
@@ -95,7 +107,7 @@ class Options:
     chosen_in: Path | None = None  # folder of the person's choice of environment and profile; None: the user's own
     card: Path | None = None  # a recorded carte Vitale for the simulator's reader
     demo_origins: tuple[str, ...] = ()  # the demonstration page's, then its developer's; simulated only, never stored
-    answers_itself: bool = False  # the simulated person answers the code question without a window
+    answers_itself: bool = False  # while simulated, a simulated person answers questions without a window
 
     def __post_init__(self) -> None:
         """Raises config.invalid for a demonstration's page outside simulation."""
@@ -111,16 +123,16 @@ class Agent:
         self.options = options
         self.simulated = loaded.settings.environment is Environment.SIMULATED
         self.places = places
-        self.loaded = loaded
+        self.loaded = loaded  # always with the environment that we run in
+        self.configured = loaded.settings.environment  # what counts from the next start on
         self._running: Running | None = None
-        self.person = _Person(self, simulated=options.answers_itself)
+        self.person = _Person(self, simulated=options.answers_itself and self.simulated)
         self.desk: Desk
         self.sites: Sites
         self.simulated_insi: SimulatedInsi | None = None
         self.state_changed: Callable[[TrayState], None] = lambda _state: None
         self.switch: Callable[[Choice, Conversation], Awaitable[SwitchResult]]  # whoever starts us
         self._operations: set[asyncio.Task[Any]] = set()
-        self._leaving = False
         self._stops: list[Callable[[], None]] = []  # in the order things were started
         self._questions = 0
         self._told: object = None  # what agent.changed last said
@@ -144,26 +156,28 @@ class Agent:
 
     # ------------------------------------------------------------ start and stop
 
-    async def start(self, server: "Server | None" = None) -> None:
+    async def start(self, former: "Agent | None" = None) -> None:
         """Listen first, then look at the readers; what was begun is undone when that fails.
 
-        `server`: the open door of the agent that we follow; it is left on hold.
+        `former`: the agent that we follow. Its door is ours, left on hold; a card that it could not reset yet is too.
         Raises simulator.forbidden, ports.busy, config.invalid.
         """
         if self.simulated and self.settings.simulate == "forbid":
             raise AgentError(Code.SIMULATOR_FORBIDDEN)
         try:
-            await self._start(server)
+            await self._start(former)
         except BaseException:
             self._undo()
             raise
 
-    async def _start(self, server: "Server | None") -> None:
+    async def _start(self, former: "Agent | None") -> None:
         from agent.protocol.server import Server
 
         self._loop = asyncio.get_running_loop()
+        if self.simulated:
+            await self._make_keys()
         self.desk = simulated_desk(self) if self.simulated else real_desk(self)
-        self._stops.append(self.desk.lanes.close)
+        self._stops += [self.desk.lanes.close, self._stop_resetting]
         self.sites = self._open_sites()
         behind: dict[str, Any] = {
             "doorkeeper": self._doorkeeper,
@@ -176,12 +190,13 @@ class Agent:
             },
             "door": lambda: self.settings.door,
         }
-        if server is None:
+        if former is None:
             self._server = Server(**behind)
             await self._server.open(self.settings.ports if self.options.port is None else [self.options.port])
         else:
-            self._server = server
-            server.serve_for(**behind)
+            self._server = former.server
+            self._server.serve_for(**behind)
+            self._go_on_resetting(former)
         self._running = announce(self.places.runtime, self.port)
         self._stops.append(partial(withdraw, self.places.runtime, self._running))
         self._told = self._facts()
@@ -189,6 +204,7 @@ class Agent:
         self._stops.append(watch.close)
         if self.desk.organisation_configured():
             self._spawn(self._open_organisations())
+        self._spawn(self._look_into_contract())
         self._spawn(self._open_secure())
         self.desk.finish(self._watch_screen())
         log.info("listening on port %s, %s", self.port, self.desk.environment)
@@ -203,9 +219,10 @@ class Agent:
     async def finish_operations(self) -> None:
         """Begin no operation any more, and return when those under way, questions included, have ended.
 
-        New ones get agent.switching. Cancelled while it waits: nothing has happened.
+        New ones, and those that only wait for their turn at INSi, get agent.switching. Cancelled while it waits:
+        nothing has happened.
         """
-        self._leaving = True
+        self.desk.leaving = True
         self.show_state()
         try:
             while under_way := self._operations | self.desk.exchanges:
@@ -222,7 +239,7 @@ class Agent:
 
     def stay(self) -> None:
         """Let operations begin again."""
-        self._leaving = False
+        self.desk.leaving = False
         self.show_state()
 
     async def leave(self, asking: "Conversation | None") -> None:
@@ -233,13 +250,16 @@ class Agent:
         await self._end(self._server.hold(asking))
 
     async def note(self, switch: "Switch") -> None:
-        """Write a switch into our journal. Raises journal.full, journal.unavailable, identity.damaged.
+        """Write a switch into our journal.
+
+        Raises journal.full, journal.unavailable, identity.damaged; device.busy and device.timeout of a keyring or a
+        disk that does not answer.
 
         Without a keyring there is no journal, and no call that could be in one: the log alone tells.
         """
         try:
             await self.desk.keys_at_hand()
-            await self.desk.lanes.journal.run(partial(self.desk.journal.switched, switch), timeout_s=JOURNAL_TIMEOUT_S)
+            await self.desk.lanes.journal.run(partial(switches.note, self.desk, switch), timeout_s=JOURNAL_TIMEOUT_S)
         except AgentError as error:
             if error.code is not Code.KEYRING_ABSENT:
                 raise
@@ -254,7 +274,7 @@ class Agent:
                 _, hanging = await asyncio.wait(desk.exchanges, timeout=STOP_PATIENCE_S)
                 if hanging:  # perhaps a login on a pin-pad: with its process it ends, and the card is reset
                     desk.tokens().kill()
-            for task in (*self._tasks, self._expiry, desk.unreset):
+            for task in (*self._tasks, self._expiry, desk.resetting):
                 if task:
                     task.cancel()
             await self.lock_card()
@@ -272,26 +292,51 @@ class Agent:
         while self._stops:
             self._stops.pop()()
 
+    async def _make_keys(self) -> None:
+        """The simulator's, which take a second: nobody who is served waits for them."""
+        from agent.simulator.pki import open_pki
+
+        lane = Lane("keys")
+        try:
+            await lane.run(partial(open_pki, self.places.data), timeout_s=KEYS_TIMEOUT_S)
+        finally:
+            lane.close(0)
+
+    def _go_on_resetting(self, former: "Agent") -> None:
+        """A card that has not forgotten its code outlives the agent that opened it, also while we are simulated."""
+        if card := former.desk.unreset:
+            here = card.simulated is self.simulated
+            cpx.reset_later(self.desk, replace(card, readers=self.desk.readers) if here else card)
+
+    def _stop_resetting(self) -> None:
+        if self.desk.resetting:
+            self.desk.resetting.cancel()
+
     async def reload(self) -> None:
         """Read the settings again; a wrong file keeps the old ones. Origins that lost rights are closed."""
         try:
-            self.loaded = load_settings(self.options)
+            self.configured = load_settings(self.options).settings.environment
+            self.loaded = load_settings(self.options, environment=self.desk.environment)
         except AgentError as error:
             log.error("settings not reloaded: %s", error)  # noqa: TRY400  (no traceback: the code says it all)
             return
-        if self.settings.environment is not self.desk.environment:
+        if self.configured is not self.desk.environment:
             log.warning("another environment is configured: it counts from the next start on")
         await self._settle()
-        with contextlib.suppress(AgentError):  # the next call connects as it is configured now
-            await self.desk.lanes.network.run(self.desk.teleservice.close, timeout_s=5)
         self._spawn(self._open_secure())
         self._spawn(self._open_organisations())
+        self._spawn(self._look_into_contract())
         await self._tell_changes()
 
     async def _open_organisations(self) -> None:
         """Know early which certificates of organisations there are, which do not open, and which end soon."""
         with contextlib.suppress(AgentError):
             await self.desk.organisations()
+        await self._tell_changes()
+
+    async def _look_into_contract(self) -> None:
+        """Know early whether INSi can be asked to verify: of pages that come together, none waits for that."""
+        await greeting.look_into_contract(self.desk)
         await self._tell_changes()
 
     async def _open_secure(self) -> None:
@@ -415,12 +460,12 @@ class Agent:
         try:
             return await WORKFLOWS[call.method.name](self.desk, self._asker(conversation, progress), call.params)
         finally:
-            if call.method.name not in CHANGE_NOTHING:  # a failure changes warnings too
+            if call.method.name not in FROM_MEMORY:  # a failure changes warnings, a hello may find the contract
                 self._spawn(self._tell_changes())
 
     def _begin_operation(self) -> None:
         """Count this call among the operations until it is answered. Raises agent.switching."""
-        if self._leaving:
+        if self.desk.leaving:
             raise AgentError(Code.AGENT_SWITCHING)
         task = asyncio.current_task()
         assert task is not None
@@ -447,8 +492,14 @@ class Agent:
         await conversation.notify("agent.changed", changed)
 
     def _facts(self) -> object:
-        modes = [self.desk.auth_modes(origin) for row in self.settings.software for origin in row.origins]
-        return self.settings.profile, self.desk.organisation_configured(), modes, greeting.notices(self.desk)
+        settings, desk = self.settings, self.desk
+        announced = [
+            (origin, desk.auth_modes(origin), useful(settings, desk.environment, origin))
+            for row in settings.software
+            for origin in row.origins
+        ]
+        here = settings.profile, desk.organisation_configured(), desk.verifies
+        return here, announced, greeting.notices(desk)
 
     # ------------------------------------------------------------ cards
 
@@ -547,7 +598,7 @@ class Agent:
                 demo=bool(self.options.demo_origins),
                 organisation=self.desk.organisation_calls,
                 warnings=tuple(notice.message["fr"] for notice in greeting.notices(self.desk)),
-                switching=self._leaving,
+                switching=self.desk.leaving,
             )
         )
 
@@ -573,17 +624,19 @@ async def _silent(step: str, needs: str | None = None) -> None:
 # ---------------------------------------------------------------- settings
 
 
-def load_settings(options: Options, choice: Choice | None = None) -> Loaded:
+def load_settings(options: Options, choice: Choice | None = None, *, environment: Environment | None = None) -> Loaded:
     """Every layer of this machine, what counts of the person's choice, and the simulator's own on top.
 
-    `choice`: instead of the one that was kept. Raises config.invalid.
+    `choice`: instead of the one that was kept. `environment`: the one that an agent runs in, whatever is configured.
+    Raises config.invalid.
     """
     layers = system_layers(options.config_file)
-    loaded = _loaded(options, layers)
-    counts = counting(read_choice(choice_folder(options)) if choice is None else choice, loaded)
-    if counts == Choice():
-        return loaded
-    return _loaded(options, [*layers, (Source.CHOICE, counts.model_dump(exclude_none=True))])
+    counts = counting(
+        read_choice(choice_folder(options)) if choice is None else choice, _loaded(options, layers, environment)
+    )
+    if counts != Choice():
+        layers = [*layers, (Source.CHOICE, counts.model_dump(exclude_none=True))]
+    return _loaded(options, layers, environment)
 
 
 def choice_folder(options: Options) -> Path:
@@ -598,8 +651,12 @@ def places_of(settings: Settings) -> Places:
     return Places.real(settings.journal.directory)
 
 
-def _loaded(options: Options, layers: Iterable[tuple[Source, Mapping[str, Any]]]) -> Loaded:
+def _loaded(
+    options: Options, layers: Iterable[tuple[Source, Mapping[str, Any]]], environment: Environment | None
+) -> Loaded:
     loaded = load(layers)
+    if environment is not None:
+        loaded = replace(loaded, settings=loaded.settings.model_copy(update={"environment": environment}))
     if not options.simulate and loaded.settings.environment is not Environment.SIMULATED:
         return loaded
     from agent.simulator.pki import Person
@@ -716,7 +773,7 @@ def _desk(
     from agent.secrets import load_identity, load_journal_keys
 
     load = _Once(lambda: load_identity(secrets, agent.places.data))
-    settings = agent.settings
+    settings, proxy_password = agent.settings, ProxyPassword(lambda: agent.settings, secrets)
     return Desk(
         settings=lambda: agent.settings,
         environment=settings.environment,
@@ -724,7 +781,8 @@ def _desk(
         readers=readers,
         vitale=_vitale_source(agent, readers),
         tokens=lambda: tokens,
-        teleservice=_Teleservice(agent, endpoint, certificates.of, secrets),
+        teleservice=_Teleservice(agent, endpoint, certificates.of, proxy_password),
+        read_proxy_password=proxy_password.read,
         certificates=certificates,
         contract=_ReadContract(lambda: agent.settings, settings.environment),
         load_identity=load,
@@ -738,6 +796,7 @@ def _desk(
         person=agent.person,
         now=lambda: datetime.now(UTC),
         new_id=lambda: str(uuid4()),
+        verifies=settings.environment is Environment.SIMULATED,
         account=_account(),
         changed=agent.session_changed,
         show=agent.show_state,
@@ -748,7 +807,11 @@ def organisation_files(settings: Callable[[], Settings], keyring: "Secrets") -> 
     """The organisations' certificates that are configured, their passphrases in the keyring."""
     from agent.signing.certificate_files import CertificateFiles, secret_name
 
-    return CertificateFiles(lambda: settings().organisation.certificates, lambda file: keyring.get(secret_name(file)))
+    return CertificateFiles(
+        lambda: settings().organisation.certificates,
+        lambda file: keyring.get(secret_name(file)),
+        check=lambda file: check_place(settings(), "organisation.certificates", file),
+    )
 
 
 def card_kinds(settings: Callable[[], Settings]) -> Callable[[bytes], CardKind]:
@@ -767,6 +830,34 @@ def library_check(settings: Settings) -> Callable[[Path], Path]:
     from agent.native import ROOT, check_library
 
     return partial(check_library, owners=ROOT if settings.managed else None)
+
+
+def check_place(settings: Settings, setting: str, path: Path) -> None:
+    """On a managed install, what a setting names is an administrator's alone, as the setting is.
+
+    What is not there says so itself when it is opened. Raises config.invalid (facts setting, reason).
+    """
+    from agent.native import ROOT, replaceable
+
+    try:
+        why = replaceable(path, owners=ROOT, protected=[machine_folder().parent]) if settings.managed else None
+    except (OSError, RuntimeError):
+        return
+    if why:
+        reason = "un autre compte que l'administrateur peut remplacer un fichier désigné"
+        raise AgentError(Code.CONFIG_INVALID, f"{path}: {why}", setting=setting, reason=reason)
+
+
+def configured_contract(settings: Settings) -> "Contract":
+    """INSi's contract by the settings. Raises contract.unreadable, config.invalid as `check_place`."""
+    from agent.insi.contract import open_contract
+
+    insi = settings.insi
+    contract = open_contract(insi.contract, insi.bindings)  # which refuses a folder without end
+    for setting, folder, below in (("insi.contract", insi.contract, "**/*"), ("insi.bindings", insi.bindings, "*")):
+        for place in (folder, *folder.glob(below)) if folder and settings.managed else ():
+            check_place(settings, setting, place)
+    return contract
 
 
 def _vitale_source(agent: Agent, readers: "Readers") -> "VitaleSource":
@@ -814,48 +905,47 @@ class _ReadContract:
 
         settings = self._settings()
         if self._read is None or self._read[0] is not settings:
-            insi = settings.insi
-            folders = (None, None) if self._simulated else (insi.contract, insi.bindings)
-            self._read = (settings, open_contract(*folders))
+            self._read = (settings, open_contract(None, None) if self._simulated else configured_contract(settings))
         return self._read[1]
 
 
 class _Teleservice:
-    """INSi over HTTPS, as it is configured at its first use, and at its first use after `close`: the network lane's."""
+    """INSi over HTTPS, opened at its first use and again once the settings were read again: the network lane's.
+
+    Also when a call was under way meanwhile: nothing goes over a session that older settings opened.
+    """
 
     def __init__(
         self,
         agent: Agent,
         endpoint: Callable[[AuthMode], "Endpoint"],
         organisation_of: Callable[[str], "OrganisationCertificate"],
-        secrets: "Secrets",
+        proxy_password: Callable[[], str | None],
     ) -> None:
-        self._agent, self._endpoint, self._organisation_of, self._secrets = agent, endpoint, organisation_of, secrets
-        self._open: HttpTeleservice | None = None
+        self._agent, self._endpoint = agent, endpoint
+        self._organisation_of, self._proxy_password = organisation_of, proxy_password
+        self._open: tuple[Settings, HttpTeleservice] | None = None
 
     def check(self, mode: AuthMode) -> None:
         self._endpoint(mode)
 
     def post(self, sender: "Sender", action: str, envelope: bytes) -> "HttpReply":
-        if self._open is None:
-            self._open = self._connect()
-        return self._open.post(sender, action, envelope)
+        settings = self._agent.settings
+        if self._open is None or self._open[0] is not settings:
+            self.close()
+            self._open = (settings, self._connect(settings))
+        return self._open[1].post(sender, action, envelope)
 
     def close(self) -> None:
         if self._open is not None:
-            self._open.close()
+            self._open[1].close()
             self._open = None
 
-    def _connect(self) -> "HttpTeleservice":
+    def _connect(self, settings: Settings) -> "HttpTeleservice":
         from agent.insi.http import HttpTeleservice, Limits
-        from agent.insi.proxy import PASSWORD, Routes
+        from agent.insi.proxy import Routes
 
-        def password() -> str | None:
-            kept = self._secrets.get(PASSWORD)
-            return None if kept is None else kept.decode()
-
-        settings, simulated = self._agent.settings, self._agent.simulated
-        insi = settings.insi
+        insi, simulated = settings.insi, self._agent.simulated
         return HttpTeleservice(
             self._endpoint_of,
             limits=Limits(
@@ -865,7 +955,7 @@ class _Teleservice:
                 revocation="off" if simulated else insi.revocation,  # the simulator's CA publishes no list
                 revocation_s=insi.revocation_timeout_s,
             ),
-            routes=Routes(Proxy() if simulated else settings.proxy, password).to,
+            routes=Routes(Proxy() if simulated else settings.proxy, self._proxy_password).to,
             private_folder=self._agent.places.state,
         )
 
@@ -877,6 +967,34 @@ class _Teleservice:
             return endpoint
         own = self._organisation_of(sender.certificate)
         return replace(endpoint, client=ClientMaterial(own.chain_pem, own.key))
+
+
+class ProxyPassword:
+    """Of the account on the proxy. `read` before each operation; who connects is given what that found.
+
+    Because a keyring may ask the person, for whom the network lane must not wait.
+    """
+
+    def __init__(self, settings: Callable[[], Settings], secrets: "Secrets") -> None:
+        self._settings, self._secrets = settings, secrets
+        self._found: str | AgentError | None = None
+
+    def read(self) -> None:
+        """Blocks: the secrets lane's. Nothing is read where there is no account."""
+        from agent.insi.proxy import PASSWORD
+
+        proxy = self._settings().proxy
+        try:
+            kept = self._secrets.get(PASSWORD) if proxy.user and proxy.use != "none" else None
+            self._found = None if kept is None else kept.decode()
+        except AgentError as error:
+            self._found = error
+
+    def __call__(self) -> str | None:
+        """None: none was enrolled. Raises keyring.absent: to whom a way without proxy does, it is all the same."""
+        if isinstance(self._found, AgentError):
+            raise self._found
+        return self._found
 
 
 class _Person:
@@ -923,7 +1041,10 @@ def _account() -> str | None:
 
 
 def insi_endpoint(settings: Settings, environment: Environment, mode: AuthMode) -> "Endpoint":
-    """Where a mode is served in an environment, and whom we believe there. Raises insi.notConfigured."""
+    """Where a mode is served in an environment, and whom we believe there.
+
+    Raises insi.notConfigured, config.invalid as `check_place`.
+    """
     from agent.insi.http import Endpoint
 
     insi = settings.insi
@@ -931,25 +1052,16 @@ def insi_endpoint(settings: Settings, environment: Environment, mode: AuthMode) 
     files: list[Path] = getattr(insi.anchors.get(environment), mode.value, [])
     if url is None or not files:
         raise AgentError(Code.INSI_NOT_CONFIGURED, "no address or no anchors", mode=mode.value)
+    for file in files:
+        check_place(settings, "insi.anchors", file)
     return Endpoint(url, _anchors(files), names=getattr(insi.server_names.get(environment), mode.value, "san"))
 
 
 def _anchors(files: Sequence[Path]) -> bytes:
     """The CA certificates of these PEM or DER files, as PEM. Raises insi.notConfigured."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding
+    from agent.insi.anchors import read_anchors
 
     try:
-        contents = [file.read_bytes() for file in files]
-        found = [
-            certificate
-            for content in contents
-            for certificate in (
-                x509.load_pem_x509_certificates(content)
-                if b"-----BEGIN" in content
-                else [x509.load_der_x509_certificate(content)]
-            )
-        ]
+        return b"".join(anchor.pem for file in files for anchor in read_anchors(file.read_bytes()))
     except (OSError, ValueError) as error:
         raise AgentError(Code.INSI_NOT_CONFIGURED, f"anchors: {type(error).__name__}") from None
-    return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in found)

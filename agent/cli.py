@@ -64,9 +64,17 @@ def main(arguments: list[str]) -> int:
         print(f"{error.row.title.fr} {error.row.action.fr}", file=sys.stderr)
         for fact, name in _FACTS.items():
             if told := error.facts.get(fact):
-                print(f"{name} : {', '.join(told) if isinstance(told, list) else told}", file=sys.stderr)
+                words = told if isinstance(told, list) else [_who(told) if fact == "source" else str(told)]
+                print(f"{name} : {', '.join(words)}", file=sys.stderr)
         print(f"[{error}]", file=sys.stderr)
         return 1
+
+
+def _who(source: str) -> str:
+    """Who decided a setting, in words."""
+    from agent.tray.dialogs.words import LOCKED_BY
+
+    return LOCKED_BY[source].fr if source in LOCKED_BY else source
 
 
 def _parser() -> argparse.ArgumentParser:

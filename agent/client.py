@@ -1,6 +1,7 @@
 """A native client of the running agent: the command line's way in. ★ websockets"""
 
 import json
+import socket
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,14 +13,30 @@ from agent.places import Places, Running, find_running
 from agent.protocol.messages import API_LEVEL, SUBPROTOCOL
 
 _PATIENCE_S = 150
+_LISTENS_S = 5
 
 
-def find_agent(*, simulated: bool) -> Running:
-    """Where the user's agent, or their simulator, is. Raises agent.notRunning."""
-    running = find_running((Places.simulated() if simulated else Places.real()).runtime)
-    if running is None:
+def find_agent(*, simulated: bool, switched: bool = True) -> Running:
+    """Where the user's agent, or their simulator, is. Raises agent.notRunning.
+
+    `switched`: the agent too where it was switched to simulation.
+    """
+    places = [Places.simulated()] if simulated else [Places.real(), *([Places.simulated()] if switched else [])]
+    found = [running for one in places if (running := find_running(one.runtime)) is not None]
+    while len(found) > 1 and not _listens(found[0]):
+        del found[0]
+    if not found:
         raise AgentError(Code.AGENT_NOT_RUNNING)
-    return running
+    return found[0]
+
+
+def _listens(running: Running) -> bool:
+    """Its agent may have died and left its file."""
+    try:
+        socket.create_connection(("127.0.0.1", running.port), _LISTENS_S).close()
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def ask(running: Running, *calls: tuple[str, dict[str, Any]], patience_s: float = _PATIENCE_S) -> list[dict[str, Any]]:

@@ -12,8 +12,10 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 import platformdirs
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -23,8 +25,8 @@ from agent.model import CardKind, Environment, Profile, Right, is_local_site, is
 
 _LOCAL_PROGRAMS = "native"  # they have no origin; protocol/origins.py gives them this name
 ALL_RIGHTS: list[Right] = [right for right in Right if right is not Right.ADMIN]
-# Not what is built later: a consent of today must not cover what its window could not name.
-CONSENT_RIGHTS = [Right.VITALE, Right.CPX, Right.RETRIEVE, Right.TRACE]
+# Every right but that to batches, which are not built: a consent must not cover what nobody could yet be told.
+CONSENT_RIGHTS = [Right.VITALE, Right.CPX, Right.RETRIEVE, Right.VERIFY, Right.TRACE]
 
 
 class Section(BaseModel):
@@ -58,6 +60,15 @@ def _checked_of_software(origin: str) -> str:
 Site = Annotated[str, AfterValidator(_checked)]
 # also a demonstration's page on this machine, and the local programs that have no origin
 SoftwareOrigin = Annotated[str, AfterValidator(_checked_of_software)]
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("not an absolute path")
+    return path
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]  # wherever the agent was started
 
 
 class AllowedOrigin(Section):
@@ -239,7 +250,7 @@ class Cpx(Section):
 class Organisation(Section):
     """The certificates of the structures that call from here: INSI-MANU for a person's calls, INSI-AUTO for others."""
 
-    certificates: list[Path] = Machine(list, description=".p12 files; their passphrases are in the keyring")
+    certificates: list[AbsolutePath] = Machine(list, description=".p12 files; their passphrases are in the keyring")
     issuers: list[str] = Machine(
         lambda: ["AC IGC-SANTE ELEMENTAIRE ORGANISATIONS", "TEST AC IGC-SANTE ELEMENTAIRE ORGANISATIONS"],
         description="common names of the CAs that issue them; another one is a warning",
@@ -260,11 +271,20 @@ class Proxy(Section):
         pattern=r"^http://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$",
         description="http://name:port; without a port, 80",
     )
-    user: str | None = machine(None, min_length=1, description="for Basic; its password is in the keyring")
+    user: str | None = machine(
+        None, min_length=1, description="for Basic; its password is in the keyring, to enrol again for another user"
+    )
     script: str | None = machine(None, min_length=1, description="PAC: an absolute path, or an http(s) address")
     script_timeout_s: float = machine(
         5, gt=0, le=60, description="for the script's process to start, fetch and answer; for Windows to answer"
     )
+
+    @field_validator("address")
+    @classmethod
+    def _can_be_called(cls, address: str | None) -> str | None:
+        if address is not None and not _is_place(address):
+            raise ValueError("its port or its IPv6 address is none")
+        return address
 
     @model_validator(mode="after")
     def _has_what_it_needs(self) -> Self:
@@ -272,6 +292,9 @@ class Proxy(Section):
             raise ValueError("use = explicit needs proxy.address")
         if self.use == "script" and self.script is None:
             raise ValueError("use = script needs proxy.script")
+        if self.user and (self.use == "system" or (self.use == "script" and (self.script or "").startswith("http:"))):
+            # Basic goes to the proxy unasked, and here anybody on the network may name it
+            raise ValueError("proxy.user needs a proxy of the administrator's: proxy.address, a file, an https script")
         if self.use == "system" and sys.platform != "win32":
             raise ValueError("use = system is Windows' own")
         if self.script and not _SCRIPT_ADDRESS.match(self.script) and not Path(self.script).is_absolute():
@@ -279,6 +302,15 @@ class Proxy(Section):
         if self.user and ":" in self.user:
             raise ValueError("proxy.user holds a colon, which Basic cannot say")
         return self
+
+
+def _is_place(address: str) -> bool:
+    """Whether this address, of the form above, has a port and a host that can be."""
+    try:
+        parts = urlsplit(address)
+        return parts.port != 0 and (":" not in (parts.hostname or "") or bool(IPv6Address(parts.hostname or "")))
+    except ValueError:
+        return False
 
 
 class Endpoints(Section):
@@ -291,8 +323,8 @@ class Endpoints(Section):
 class Anchors(Section):
     """PEM or DER files of the CAs trusted for one environment's endpoints, one list each."""
 
-    cpx: list[Path] = Field(default_factory=list)
-    organisation: list[Path] = Field(default_factory=list)
+    cpx: list[AbsolutePath] = Field(default_factory=list)
+    organisation: list[AbsolutePath] = Field(default_factory=list)
 
 
 NameRule = Literal["san", "sanOrCn"]
@@ -306,8 +338,10 @@ class ServerNames(Section):
 
 
 class Insi(Section):
-    contract: Path | None = machine(None, description="folder of the editor's official package; None: our own contract")
-    bindings: Path | None = machine(
+    contract: AbsolutePath | None = machine(
+        None, description="folder of the editor's official package; None: our own contract"
+    )
+    bindings: AbsolutePath | None = machine(
         None, description="folder of *.toml: how operations without public contract are called"
     )
     endpoints: dict[Environment, Endpoints] = Machine(dict)
@@ -322,7 +356,9 @@ class Insi(Section):
     total_timeout_s: float = machine(30, gt=0, description="[guess: no official figure]")
     max_reply_bytes: int = machine(1 << 20, ge=1 << 16)
     retries: int = machine(1, ge=0, le=3, description="repeats of an attempt after unavailability")
-    retry_pause_s: float = machine(1.0, ge=0)
+    retry_pause_s: float = machine(
+        1.0, ge=0, description="before the first repeat; twice as long before each further one"
+    )
     pause_s: float = machine(0.0, ge=0, le=60, description="between two attempts of one operation")
     unknown_person_faults: dict[Environment, Literal["error", "notFound"]] = Machine(
         dict, description="what insi_102 and desir_1020 mean: the qualification service hid nobody found behind them"

@@ -44,6 +44,7 @@ class _Service:
     missing: bool = False
     faults: "Sequence[Fault]" = ()
     error: AgentError | None = None  # of a binding that cannot be read
+    requests_checked: bool = False
     answers_checked: bool = False
     differences: "Sequence[Difference]" = ()  # of WS_INS1 and 2, from what the agent knows
 
@@ -60,6 +61,7 @@ class _Service:
             "missing": self.missing,
             "operation": self.name,
             "file": self.file,
+            "requestsChecked": self.requests_checked,
             "answersChecked": self.answers_checked,
             "error": self.error and {"code": self.error.code.value, **self.error.facts},
             "faults": [{"path": fault.path, "reason": fault.reason.value} for fault in self.faults],
@@ -86,6 +88,8 @@ class _Service:
         for one in self.differences:
             kind = one.kind.value.format(ours=one.ours, theirs=one.theirs)
             print(f"     {'' if one.matters else 'sans conséquence : '}{one.path} : {kind}")
+        if self.name and not self.requests_checked:
+            print("     Les demandes n'ont pas pu être comparées à leur schéma.")
         if self.name and not self.answers_checked:
             print("     Les réponses ne pourront pas être comparées à leur schéma.")
 
@@ -137,6 +141,7 @@ def _services(package: "Package", folder: Path, bindings: Path | None) -> list[_
                     name=bound.declared.name if bound.declared else None,
                     file=bound.binding.file,
                     faults=bound.faults,
+                    requests_checked=bound.request_schema is not None,
                     answers_checked=bound.answer_schema is not None,
                     differences=apart,
                 )

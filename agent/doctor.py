@@ -249,11 +249,14 @@ def _organisations(settings: Settings) -> str | Finding:
 
 
 def _contract(settings: Settings) -> str:
-    """Whose contract is used, and the operations it knows. Raises contract.unreadable, contract.binding."""
-    from agent.insi.contract import open_contract
+    """Whose contract is used, and the operations it knows.
+
+    Raises contract.unreadable, contract.binding, config.invalid.
+    """
+    from agent.app import configured_contract
     from agent.insi.operations import Operation
 
-    contract = open_contract(settings.insi.contract, settings.insi.bindings)
+    contract = configured_contract(settings)
     known = []
     for operation in Operation:
         try:
@@ -277,24 +280,27 @@ _NAMES = {"san": "SAN", "sanOrCn": "SAN, sinon CN"}
 
 def _insi(settings: Settings) -> Finding:
     """Where INSi is and whom we believe there, as configured: it is not called."""
-    from cryptography import x509
-
     from agent.app import insi_endpoint
+    from agent.insi.anchors import missing_issuer, read_anchors, unissued
 
-    says, served = [], set()
+    says, served, now = [], set(), datetime.now(UTC)
     for mode in AuthMode:
         try:
             endpoint = insi_endpoint(settings, settings.environment, mode)
         except AgentError as error:
             says.append(f"{mode} : {_sentence(error)}")
             continue
-        anchors = x509.load_pem_x509_certificates(endpoint.anchors_pem)
-        until = min(anchor.not_valid_after_utc for anchor in anchors)
-        served |= {mode} if until > datetime.now(UTC) else set()
+        anchors = read_anchors(endpoint.anchors_pem)
+        current = [anchor for anchor in anchors if anchor.not_before <= now <= anchor.not_after]
+        lacking = unissued(current)
+        served |= {mode} if current and not lacking else set()
+        until = min(anchor.not_after for anchor in current or anchors)
+        others = f", {len(anchors) - len(current)} hors dates" if len(current) < len(anchors) else ""
         says.append(
-            f"{mode} : {endpoint.url}, {len(anchors)} autorité(s) jusqu'au {until:%Y-%m-%d}, "
+            f"{mode} : {endpoint.url}, {len(current)} autorité(s) jusqu'au {until:%Y-%m-%d}{others}, "
             f"nom dans {_NAMES[endpoint.names]}"
         )
+        says += [f"{anchor.subject} : {missing_issuer(anchor)}" for anchor in lacking]
     wanted = AuthMode.ORGANISATION if settings.organisation.certificates else AuthMode.CPX
     return Finding("INSi", wanted in served, " ; ".join([*says, _REVOCATION[settings.insi.revocation]]))
 

@@ -930,8 +930,10 @@ CATALOGUE: dict[Code, Row] = {
             "The INSi server could not be authenticated; nothing was sent.",
         ),
         Words(
-            "Vérifier l'adresse d'INSi, l'heure de ce poste et les autorités de insi.anchors.",
-            "Check INSi's address, this workstation's clock and the anchors of insi.anchors.",
+            "Vérifier l'adresse d'INSi, l'heure de ce poste, les autorités (insi.anchors) et la règle du nom "
+            "(insi.server_names).",
+            "Check INSi's address, this workstation's clock, the anchors (insi.anchors) and the rule of the name "
+            "(insi.server_names).",
         ),
         "ERROR",
     ),
@@ -1060,9 +1062,12 @@ CATALOGUE: dict[Code, Row] = {
     ),
     Code.PROXY_REFUSED: Row(
         _I,
-        True,
+        False,
         Words("Le proxy du réseau ne laisse pas passer vers INSi.", "The network's proxy gives no way to INSi."),
-        Words("Autoriser l'adresse d'INSi sur le proxy (CONNECT, port 443).", "Allow INSi's address on the proxy."),
+        Words(
+            "Autoriser l'adresse d'INSi sur le proxy (CONNECT, port 443).",
+            "Allow INSi's address on the proxy (CONNECT, port 443).",
+        ),
         "WARNING",
     ),
     Code.PROXY_SCRIPT: Row(
@@ -1092,8 +1097,8 @@ CATALOGUE: dict[Code, Row] = {
         _I,
         False,
         Words(
-            "La description d'une opération d'INSi désigne un élément qui n'est pas dans le contrat.",
-            "The description of an operation of INSi names an element that is not in the contract.",
+            "La description d'une opération d'INSi et le contrat ne vont pas ensemble.",
+            "The description of an operation of INSi and the contract do not go together.",
         ),
         Words(
             "Corriger le fichier nommé, au chemin nommé (insi.bindings).",
@@ -1179,10 +1184,10 @@ CATALOGUE: dict[Code, Row] = {
         _I,
         False,
         Words(
-            "L'environnement et le profil de ce poste sont fixés par l'informatique.",
-            "This workstation's environment and profile are set by IT.",
+            "L'environnement ou le profil ne se changent pas ici.",
+            "The environment or the profile cannot be changed here.",
         ),
-        Words("Demander le changement à l'informatique.", "Ask IT for the change."),
+        Words("Demander le changement à qui les a fixés.", "Ask whoever set them for the change."),
     ),
     Code.TRUST_REFUSED: Row(
         _I,

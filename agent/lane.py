@@ -146,12 +146,15 @@ def _heard(answer: asyncio.Future[Any]) -> None:
 
 
 def run_alone(name: str, call: Callable[[], T], *, timeout_s: float, abandoned: Callable[[], None] | None = None) -> T:
-    """Run one blocking call that may hang, for a command without an event loop. Raises device.timeout as `Lane.run`."""
+    """Run one blocking call that may hang, for whoever has no event loop. Raises device.timeout as `Lane.run`.
+
+    What hangs, and nothing breaks, is left behind.
+    """
     lane = Lane(name)
     try:
         return asyncio.run(lane.run(call, timeout_s=timeout_s, abandoned=abandoned))
     finally:
-        lane.close()
+        lane.close(_BREAKS_WITHIN_S if abandoned else 0)
 
 
 class Turn:

@@ -42,8 +42,7 @@ def configure(level: str, *, stderr: bool, folder: Path | None) -> "FirstAndLast
     if folder is not None:
         handlers.append(_PrivateFile(folder / "agent.log"))
     for handler in handlers:
-        handler.setFormatter(Redacting())
-        root.addHandler(handler)
+        _add(root, handler)
     root.setLevel(level)
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -51,11 +50,25 @@ def configure(level: str, *, stderr: bool, folder: Path | None) -> "FirstAndLast
     return memory
 
 
+def follow(folder: Path) -> None:
+    """Go on in the files of this folder, where files are written at all."""
+    root = logging.getLogger()
+    for old in [handler for handler in root.handlers if isinstance(handler, _PrivateFile)]:
+        root.removeHandler(old)
+        old.close()
+        _add(root, _PrivateFile(folder / "agent.log"))
+
+
 def redact(text: str) -> str:
     """The text without what looks like a person or a secret."""
     for shape, instead in _SHAPES:
         text = shape.sub(instead, text)
     return text
+
+
+def _add(root: logging.Logger, handler: logging.Handler) -> None:
+    handler.setFormatter(Redacting())
+    root.addHandler(handler)
 
 
 class Redacting(logging.Formatter):

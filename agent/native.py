@@ -1,5 +1,7 @@
 """Whether a native library may be loaded: nobody else can replace it, and it is made for this process. ★ (file facts)
 
+What an administrator's settings name besides, certificates and descriptions, is looked at in the same way.
+
 An absolute path; a regular file behind its links; the file and every folder above it belong to an
 administrator or to ourselves, and nobody else writes there; below a sticky folder (/tmp) nobody can replace
 what belongs to us. "Ourselves" because who runs the agent could replace the agent as well; on a managed
@@ -13,6 +15,7 @@ Headers: ELF (gABI, "ELF Header"), PE (Microsoft "PE Format", COFF header), Mach
 import os
 import stat
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from agent.errors import AgentError, Code
@@ -39,7 +42,10 @@ def check_library(path: Path, *, owners: tuple[int, ...] | None = None) -> Path:
         raise _unsafe(path, "not an absolute path")
     try:
         real = path.resolve(strict=True)
-        _check_place(path, real, owners)
+        if not real.is_file():
+            raise _unsafe(real, "not a regular file")
+        if why := replaceable(path, owners=owners):
+            raise _unsafe(real, why)
         with real.open("rb") as file:
             found = machines(file.read(_HEADER_BYTES))
     except FileNotFoundError:
@@ -92,21 +98,25 @@ def _words(machines: frozenset[str]) -> str:
     return ", ".join(sorted(machines)) or "unknown"
 
 
-def _check_place(path: Path, real: Path, owners: tuple[int, ...] | None) -> None:
-    if not real.is_file():
-        raise _unsafe(real, "not a regular file")
+def replaceable(path: Path, *, owners: tuple[int, ...] | None = None, protected: Sequence[Path] = ()) -> str | None:
+    """How somebody else could replace what is at this absolute path, file or folder; None: nobody can.
+
+    `owners` as for `check_library`; `protected`: further folders that only administrators change, where the standard
+    library reads no access lists. Raises OSError, RuntimeError for what cannot be looked at.
+    """
+    real = path.resolve(strict=True)
     if sys.platform == "win32":
-        if not any(real.is_relative_to(folder) for folder in _protected_folders()):
-            raise _unsafe(real, "outside the system's and the programs' folders")
-        return
+        safe = any(real.is_relative_to(folder) for folder in (*_protected_folders(), *protected))
+        return None if safe else "outside the system's and the programs' folders"
     owners = owners if owners is not None else (*ROOT, os.geteuid())
     for place in (real, *real.parents, *path.parents):  # who may change a link decides too
         about = place.stat()
         if about.st_uid not in owners:
-            raise _unsafe(real, f"{place} belongs to user {about.st_uid}")
+            return f"{place} belongs to user {about.st_uid}"
         others = about.st_mode & _OTHERS_WRITE if not about.st_mode & stat.S_ISVTX else 0
         if others and (others, about.st_gid in _ADMINISTRATORS) != (stat.S_IWGRP, True):
-            raise _unsafe(real, f"others may write to {place}")
+            return f"others may write to {place}"
+    return None
 
 
 def _protected_folders() -> list[Path]:

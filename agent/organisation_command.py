@@ -42,13 +42,16 @@ def add_words(organisation: argparse.ArgumentParser) -> None:
 def _enrol(parsed: argparse.Namespace) -> int:
     """Try the passphrase on the file, then keep it.
 
-    Raises config.invalid for a file that is not configured, certificate.*, keyring.absent.
+    Raises config.invalid for a file that is not configured, or that others may replace; certificate.*, keyring.absent.
     """
+    from agent.app import check_place
     from agent.secrets import KeyringSecrets
     from agent.signing.certificate_files import secret_name
     from agent.signing.organisation import open_p12
 
-    file = _meant(_settings(parsed), parsed.file)
+    settings = _settings(parsed)
+    file = _meant(settings, parsed.file)
+    check_place(settings, "organisation.certificates", file)
     typed = getpass.getpass("Phrase secrète : ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
     passphrase = typed.encode()
     opened = open_p12(file, passphrase)

@@ -49,6 +49,7 @@ def _enrol(parsed: argparse.Namespace) -> int:
         raise AgentError(Code.CONFIG_INVALID, "no password", setting="proxy.user", reason="rien n'a été saisi")
     KeyringSecrets().set(PASSWORD, typed.encode())
     print("Mot de passe enregistré au trousseau ; l'agent s'en sert dès sa prochaine connexion.")
+    print("Si proxy.user change, enregistrer aussi son mot de passe : il n'y en a qu'un.")
     return 0
 
 

@@ -1,7 +1,8 @@
 """The threads of a running agent: the event loop in its own, the tray or a signal in the main one.
 
 And its switch to another environment or profile: the agent leaves its open door to another one, of other settings,
-places and edges. Nothing that the first one remembers is known to the second.
+places and edges. Nothing that the first one remembers is known to the second, but for two things: how much each origin
+has asked here, and a card that has not forgotten its code yet.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from agent.choice import keep_choice, read_choice
 from agent.config import Loaded
 from agent.errors import AgentError, Code
 from agent.journal.ports import Step, Switch
+from agent.log import follow
 from agent.model import Environment
 from agent.places import Places, claim
 from agent.protocol.messages import SwitchResult
@@ -28,6 +30,7 @@ from agent.switching import Choice, chosen, offered, what_counts
 from agent.tray.bridge import Person, SwitchQuestion
 from agent.tray.icon import TrayHandle, open_tray
 from agent.tray.state import Action, TrayState, view_of
+from agent.workflows import switches
 
 if TYPE_CHECKING:
     from agent.protocol.server import Conversation
@@ -36,7 +39,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 START_TIMEOUT_S = 60
-STOP_TIMEOUT_S = 60  # more than the deadlines of Agent.stop together
+AGENT_STOP_S = 60  # more than the deadlines of Agent.stop, or of Agent.leave, together
+STOP_TIMEOUT_S = AGENT_STOP_S + START_TIMEOUT_S + AGENT_STOP_S  # a switch that can no longer be withdrawn ends first
 
 
 class RunningAgent:
@@ -52,6 +56,7 @@ class RunningAgent:
         self._person = Person(simulated=options.answers_itself)
         self._switching: asyncio.Task[None] | None = None
         self._moving = False  # the switch can no longer be withdrawn
+        self._stopping = False
         self._window: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._changing = asyncio.Lock()
@@ -60,10 +65,11 @@ class RunningAgent:
         self._thread.start()
         try:
             loaded = load_settings(self._options)
-            self._places = {_is_simulated(loaded): places}
+            self._simulator = places if _is_simulated(loaded) else Places.simulated()
             self._claim(places)
-            self.agent = self._agent_of(loaded, places)
+            self.agent = self._agent_of(loaded, places, loaded.settings.environment)
             self._await(self.agent.start(), START_TIMEOUT_S)
+            self._rates = {self.agent.simulated: self.agent.desk.rates}
         except BaseException:
             self._end()
             raise
@@ -93,69 +99,102 @@ class RunningAgent:
         """Open the window of environment and profile, one at a time. From any thread."""
         self._loop.call_soon_threadsafe(self._open_window)
 
+    def withdraw_switch(self) -> None:
+        """Go on as before, if a switch waits and may still be withdrawn. From any thread."""
+        self._loop.call_soon_threadsafe(self._withdraw)
+
     # ------------------------------------------------------------ the switch
 
     async def switch(self, wanted: Choice, asking: "Conversation | None" = None) -> SwitchResult:
         """Serve `wanted` once what is under way has ended; what counts then, or now if nothing is wanted.
 
-        Cancelled before that end, nothing has happened; after it, the switch goes on. When it fails, the former
-        state is back. `asking` is answered before it is closed like every other conversation.
+        Cancelled before that end, nothing has happened; after it, the switch goes on and so does this call. When it
+        fails, the former state is back. `asking` is answered before it is closed like every other conversation.
 
         Raises setting.locked {setting, source}, simulator.forbidden, agent.switching, agent.running, config.invalid,
-        journal.full, journal.unavailable, identity.damaged.
+        journal.full, journal.unavailable, identity.damaged, device.busy, device.timeout.
         """
         if wanted != Choice():
-            if self._switching is not None:
-                raise AgentError(Code.AGENT_SWITCHING)
-            self._switching = asyncio.create_task(self._switch(wanted, asking), name="switch")
-            self._switching.add_done_callback(self._switched)
-            try:
-                await asyncio.shield(self._switching)
-            except asyncio.CancelledError:
-                self._withdraw()
-                raise
+            await self._begin(wanted, asking)
         return self._state()
 
-    async def _switch(self, wanted: Choice, asking: "Conversation | None") -> None:
-        former = self.agent
+    async def _begin(self, wanted: Choice, asking: "Conversation | None") -> None:
+        if self._switching is not None or self._stopping:
+            raise AgentError(Code.AGENT_SWITCHING)
+        call = asyncio.current_task()
+        assert call is not None
+        switching = self._switching = asyncio.create_task(self._switch(wanted, asking, call), name="switch")
+        switching.add_done_callback(self._switched)
+        while not switching.done():
+            try:
+                await asyncio.wait([switching])
+            except asyncio.CancelledError:
+                if not self._moving:
+                    self._withdraw()
+                    raise
+                call.uncancel()
+        switching.result()
+
+    async def _switch(self, wanted: Choice, asking: "Conversation | None", call: "asyncio.Task[Any]") -> None:
+        former, left = self.agent, False
         self._plan(wanted)  # what is refused is refused before anybody waits
         await former.finish_operations()
         try:
-            choice, loaded = self._plan(wanted)  # the settings may have been read again meanwhile
-            entered = Step(loaded.settings.environment, loaded.settings.profile)
-            if entered == _step(former):
-                keep_choice(choice_folder(self._options), choice)
-                former.stay()
-                return
-            places = self._places_for(loaded).create()
-            self._claim(places)
-            self._moving = True
-            await former.lock_card()
-            switch = Switch(former.desk.now(), _step(former), entered, account=former.desk.account)
-            await former.note(switch)
+            async with self._changing:  # settings read until now count, later ones wait for the next agent
+                choice, loaded, configured = self._plan(wanted)
+                here = switches.position(former.desk)
+                entered = Step(loaded.settings.environment, loaded.settings.profile)
+                if entered == here:
+                    keep_choice(choice_folder(self._options), choice)
+                    former.configured = configured
+                    former.stay()
+                    return
+                places = self._places_for(loaded).create()
+                self._claim(places)
+                self._moving = True
+                if asking is not None:
+                    asking.commit(call)
+                await former.lock_card()
+                switch = Switch(former.desk.now(), here, entered, account=former.desk.account)
+                await former.note(switch)
+                left = True
+                await self._move(former, self._agent_of(loaded, places, configured), asking, choice, switch)
         except BaseException:
-            self._claim_only(former.places)
-            former.stay()
+            if not left:
+                self._claim_only(former.places)
+                former.stay()
             raise
-        log.info("switching from %s to %s", switch.left, switch.entered)
-        async with self._changing:
-            try:
-                await former.leave(asking)
-                await self._arrive(self._agent_of(loaded, places), asking, choice, switch)
-            except Exception as error:  # noqa: BLE001  (whatever it is, the former state comes back)
-                failure = _named(error)
-                await self._come_back(former, switch, failure)
-                raise failure from None
-            finally:
-                if asking is not None:  # once the answer to this very call is out
-                    self._closing = asyncio.create_task(asking.close_once_answered(CLOSE_REVOKED, "switched"))
+
+    async def _move(
+        self, former: Agent, agent: Agent, asking: "Conversation | None", choice: Choice, switch: Switch
+    ) -> None:
+        left, entered = switch.left, switch.entered
+        log.info("switching from %s/%s to %s/%s", left.environment, left.profile, entered.environment, entered.profile)
+        try:
+            await former.leave(asking)
+            await self._arrive(agent, asking, choice, switch)
+        except Exception as error:  # noqa: BLE001  (whatever it is, the former state comes back)
+            failure = _named(error)
+            await self._come_back(former, switch, failure)
+            raise failure from None
+        finally:
+            if asking is not None:  # once the answer to this very call is out
+                self._closing = asyncio.create_task(asking.close_once_answered(CLOSE_REVOKED, "switched"))
 
     async def _arrive(self, agent: Agent, asking: "Conversation | None", choice: Choice, switch: Switch) -> None:
-        await agent.start(self.agent.server)
+        elsewhere = agent.places.journal != self.agent.places.journal
+        follow(agent.places.log)
+        await agent.start(self.agent)
         try:
-            if agent.places != self.agent.places:  # another journal than the one that we left
+            if elsewhere:
                 await agent.note(switch)
-            keep_choice(choice_folder(self._options), choice)
+            try:
+                keep_choice(choice_folder(self._options), choice)
+            except AgentError as error:
+                if elsewhere:
+                    with contextlib.suppress(AgentError):  # the log tells too
+                        await agent.note(switch.undone(error.code.value))
+                raise
         except BaseException:
             await agent.leave(asking)
             raise
@@ -163,33 +202,40 @@ class RunningAgent:
 
     async def _come_back(self, former: Agent, switch: Switch, failure: AgentError) -> None:
         """Serve as before, with the failure in the journal; end the program where not even that is possible."""
+        follow(former.places.log)
         log.error("not switched: %s", failure)
-        agent = self._agent_of(former.loaded, former.places)
+        agent = self._agent_of(former.loaded, former.places, former.configured)
         try:
-            await agent.start(former.server)
+            await agent.start(former)
         except Exception as error:  # noqa: BLE001  (whatever it is, nobody is served any more)
             self.lost = _named(error)
             await former.server.shut()
             self.told.set()
             return
         with contextlib.suppress(AgentError):  # the log tells too
-            await agent.note(replace(switch, left=switch.entered, entered=switch.left, why=failure.code.value))
+            await agent.note(switch.undone(failure.code.value))
         self._serve(agent)
 
     def _serve(self, agent: Agent) -> None:
         self.agent = agent
+        agent.desk.rates = self._rates.setdefault(agent.simulated, agent.desk.rates)  # a switch is no way round a limit
         self._claim_only(agent.places)
         agent.server.go_on()
         agent.show_state()
 
-    def _plan(self, wanted: Choice) -> tuple[Choice, Loaded]:
-        """The choice to keep, and the settings with it; each layer is read now. Raises as `switch`."""
-        choice = chosen(read_choice(choice_folder(self._options)), wanted, load_settings(self._options))
-        return choice, load_settings(self._options, choice)
+    def _plan(self, wanted: Choice) -> tuple[Choice, Loaded, Environment]:
+        """The choice to keep, the settings with it, and the environment of the next start. Raises as `switch`.
+
+        Each layer is read now. Where no environment is wanted it stays the one that we run in, whatever is configured.
+        """
+        stays = self.agent.desk.environment if wanted.environment is None else None
+        choice = chosen(read_choice(choice_folder(self._options)), wanted, load_settings(self._options), stays)
+        configured = load_settings(self._options, choice)
+        loaded = configured if stays is None else load_settings(self._options, choice, environment=stays)
+        return choice, loaded, configured.settings.environment
 
     def _state(self) -> SwitchResult:
-        choice = read_choice(choice_folder(self._options))
-        return what_counts(self.agent.loaded, choice, environment=self.agent.desk.environment)
+        return what_counts(self.agent.loaded, read_choice(choice_folder(self._options)), self.agent.configured)
 
     def _switched(self, switch: "asyncio.Task[None]") -> None:
         self._switching, self._moving = None, False
@@ -210,12 +256,13 @@ class RunningAgent:
     async def _ask_person(self) -> None:
         """Show what counts and what may be changed; again, with the reason, when a change failed."""
         failed: Code | None = None
-        while True:
+        while not self._stopping:
             now, loaded = self._state(), self.agent.loaded
             question = SwitchQuestion(
                 environment=now.environment,
                 profile=now.profile,
                 locked=tuple(now.sources.items()),
+                next_start=tuple(now.next_start.items()),
                 offered=tuple(offered(loaded, now)),
                 failed=failed,
                 language=loaded.settings.language,
@@ -236,15 +283,15 @@ class RunningAgent:
 
     # ------------------------------------------------------------ parts
 
-    def _agent_of(self, loaded: Loaded, places: Places) -> Agent:
+    def _agent_of(self, loaded: Loaded, places: Places, configured: Environment) -> Agent:
         agent = Agent(self._options, loaded, places)
+        agent.configured = configured
         agent.switch = self.switch
         agent.state_changed = self._tell
         return agent
 
     def _places_for(self, loaded: Loaded) -> Places:
-        """The ones it was started with count for their environment."""
-        return self._places.setdefault(_is_simulated(loaded), places_of(loaded.settings))
+        return self._simulator if _is_simulated(loaded) else places_of(loaded.settings)
 
     def _claim(self, places: Places) -> None:
         """Raises agent.running."""
@@ -257,15 +304,16 @@ class RunningAgent:
 
     async def _reload(self) -> None:
         async with self._changing:
-            await self.agent.reload()
+            if self.lost is None:
+                await self.agent.reload()
 
     async def _stop(self) -> None:
+        self._stopping = True
+        self._withdraw()
         if self._window is not None:
             self._window.cancel()
-            await asyncio.wait([self._window])
-        self._withdraw()
-        if self._switching is not None:
-            await asyncio.wait([self._switching])
+        if ending := {task for task in (self._switching, self._window) if task}:
+            await asyncio.wait(ending)
         if self.lost is None:
             await self.agent.stop()
 
@@ -288,10 +336,6 @@ class RunningAgent:
 
 def _is_simulated(loaded: Loaded) -> bool:
     return loaded.settings.environment is Environment.SIMULATED
-
-
-def _step(agent: Agent) -> Step:
-    return Step(agent.desk.environment, agent.settings.profile)
 
 
 def _named(error: Exception) -> AgentError:
@@ -334,6 +378,7 @@ def until_told_to_stop(
             Action.QUIT: told.set,
             Action.SITES: running.show_sites,
             Action.SWITCH: running.show_switch,
+            Action.STAY: running.withdraw_switch,
         }
         if open_demo:
             actions[Action.OPEN_DEMO] = open_demo

@@ -5,7 +5,7 @@ import json
 import signal
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import timedelta
@@ -52,7 +52,7 @@ def add_words(command: argparse.ArgumentParser) -> None:
         help="une liste de révocation est servie, sans ou avec le certificat du serveur",
     )
     command.add_argument(
-        "--assertion-max-age", type=_positive, default=3600, metavar="S", help="âge admis d'une assertion, en secondes"
+        "--assertion-max-age", type=_number(1), default=3600, metavar="S", help="âge admis d'une assertion, en secondes"
     )
     command.add_argument(
         "--contract",
@@ -60,8 +60,8 @@ def add_words(command: argparse.ArgumentParser) -> None:
         default="public",
         help="placeholder : WS_INS3 à WS_INS5 aussi, selon notre contrat fictif",
     )
-    command.add_argument("--batch-size", type=_positive, metavar="N", help="personnes par lot, au plus")
-    command.add_argument("--batch-pending", type=int, metavar="N", help="récupérations trop précoces d'un lot")
+    command.add_argument("--batch-size", type=_number(1), metavar="N", help="personnes par lot, au plus")
+    command.add_argument("--batch-pending", type=_number(0), metavar="N", help="récupérations trop précoces d'un lot")
     command.add_argument("--json", action="store_true", help="dire les adresses et les fichiers sur une ligne JSON")
     command.add_argument("--config", type=Path, metavar="FICHIER", help="à la place du fichier de l'utilisateur")
 
@@ -194,8 +194,14 @@ def _told(about: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "Ctrl-C pour arrêter."])
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+def _number(least: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise argparse.ArgumentTypeError(f"un nombre entier est attendu, {least} au moins")
+        return number
+
+    return read

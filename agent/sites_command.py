@@ -56,7 +56,9 @@ def _run(parsed: argparse.Namespace) -> int:
 def _through_the_agent(parsed: argparse.Namespace, method: str, params: dict[str, Any]) -> list[dict[str, Any]]:
     from agent.client import ask, find_agent
 
-    answered: list[dict[str, Any]] = ask(find_agent(simulated=parsed.simulated), (method, params))[0]["sites"]
+    answered: list[dict[str, Any]] = ask(find_agent(simulated=parsed.simulated, switched=False), (method, params))[0][
+        "sites"
+    ]
     return answered
 
 

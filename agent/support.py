@@ -76,6 +76,8 @@ def write_bundle(output: Path | None, *, now: datetime, simulated: bool, config_
     subject = Subject(simulated, config_file)
     parts = {name: partial(make, subject) for name, (_, make) in _PARTS.items()}
     parts |= {f"logs/{log.name}": partial(_log, log) for log in _logs(subject.places().log)}
+    if not simulated:  # an agent that was switched to simulation goes on there
+        parts |= {f"logs/simulated/{log.name}": partial(_log, log) for log in _logs(Places.simulated().log)}
     members, failed = {}, []
     for name, make in parts.items():
         try:

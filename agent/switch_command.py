@@ -5,6 +5,7 @@ Through the running agent, be it real or simulated; where none runs, on the file
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,11 @@ def add_words(parser: argparse.ArgumentParser, setting: str) -> None:
 def run(parsed: argparse.Namespace) -> int:
     """Raises setting.locked, simulator.forbidden, agent.switching, agent.running, config.invalid, journal.*."""
     params = {parsed.setting: parsed.value} if parsed.value else {}
-    now = _through_the_agent(params) or _on_the_file(parsed.config, params)
+    now = _through_the_agent(params)
+    if now is None:
+        now = _on_the_file(parsed.config, params)
+    elif parsed.config is not None:
+        print("L'agent en marche a ses propres réglages : --config est sans effet.", file=sys.stderr)
     if parsed.json:
         print(json.dumps(now, ensure_ascii=False, indent=2))
     else:
@@ -39,13 +44,12 @@ def _through_the_agent(params: dict[str, Any]) -> dict[str, Any] | None:
     """None where no agent of this user runs."""
     from agent.client import ask, find_agent
 
-    for simulated in (False, True):
-        try:
-            return ask(find_agent(simulated=simulated), ("agent.switch", params), patience_s=PATIENCE_S)[0]
-        except AgentError as error:
-            if error.code is not Code.AGENT_NOT_RUNNING:
-                raise
-    return None
+    try:
+        return ask(find_agent(simulated=False), ("agent.switch", params), patience_s=PATIENCE_S)[0]
+    except AgentError as error:
+        if error.code is not Code.AGENT_NOT_RUNNING:
+            raise
+        return None
 
 
 def _on_the_file(config: Path | None, params: dict[str, Any]) -> dict[str, Any]:
@@ -72,6 +76,8 @@ def _print(now: dict[str, Any], setting: str) -> None:
 
     label, words = ("Environnement", ENVIRONMENTS) if setting == "environment" else ("Profil", PROFILES)
     print(f"{label} : {now[setting]} ({words[now[setting]].fr})")
+    if later := now["nextStart"].get(setting):
+        print(f"Au prochain démarrage : {later} ({words[later].fr})")
     if by := now["sources"].get(setting):
         print(f"Fixé par {LOCKED_BY[by].fr}.")
     if ignored := now["ignored"].get(setting):

@@ -39,13 +39,16 @@ def counting(choice: Choice, loaded: Loaded) -> Choice:
     return Choice.model_validate(kept)
 
 
-def chosen(choice: Choice, wanted: Choice, loaded: Loaded) -> Choice:
-    """The choice once `wanted` is part of it. Raises setting.locked {setting, source}, simulator.forbidden."""
+def chosen(choice: Choice, wanted: Choice, loaded: Loaded, stays: Environment | None = None) -> Choice:
+    """The choice once `wanted` is part of it. `stays`: the environment that an agent is to start in again.
+
+    Raises setting.locked {setting, source}, simulator.forbidden.
+    """
     new = {name: value for name, value in wanted if value is not None}
     for name, source in locks(loaded).items():
         if name in new:
             raise AgentError(Code.SETTING_LOCKED, setting=name, source=source.value)
-    if new.get("environment") is Environment.SIMULATED and loaded.settings.simulate == "forbid":
+    if Environment.SIMULATED in (new.get("environment"), stays) and loaded.settings.simulate == "forbid":
         raise AgentError(Code.SIMULATOR_FORBIDDEN)
     return choice.model_copy(update=new)
 
@@ -62,15 +65,18 @@ def offered(loaded: Loaded, now: SwitchResult) -> list[tuple[Switched, str]]:
     return [(name, value) for name, value in others if name not in now.locked]
 
 
-def what_counts(loaded: Loaded, choice: Choice, *, environment: Environment | None = None) -> SwitchResult:
-    """What counts; `environment`: the one that an agent runs in, which new settings do not change."""
+def what_counts(loaded: Loaded, choice: Choice, configured: Environment | None = None) -> SwitchResult:
+    """What counts; `configured`: the environment of the next start, where settings were read since this one."""
     locked = locks(loaded)
-    counts = counting(choice, loaded)
-    ignored = choice.model_dump(exclude_none=True, exclude=set(counts.model_dump(exclude_none=True)))
+    now = Choice(environment=loaded.settings.environment, profile=loaded.settings.profile)
+    counts = dict(counting(choice, loaded))
+    ignored = {name: value for name, value in choice if value not in (None, counts[name], dict(now)[name])}
+    later = {} if configured in (None, now.environment) else {"environment": configured}
     return SwitchResult(
-        environment=environment or loaded.settings.environment,
+        environment=loaded.settings.environment,
         profile=loaded.settings.profile,
         locked=list(locked),
         sources={name: source.value for name, source in locked.items()},
         ignored={name: str(ignored[name]) for name in NAMES if name in ignored},
+        next_start={name: str(later[name]) for name in NAMES if name in later},
     )

@@ -8,7 +8,7 @@ nothing is written, and the person is told which file it is.
 import argparse
 import json
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,6 +79,9 @@ def _import(parsed: argparse.Namespace) -> int:
         print(f"{anchor.subject}, jusqu'au {anchor.not_after:%Y-%m-%d}, {_known(anchor)}")
         print(f"  SHA-256 {anchor.fingerprint}")
     print(f"Servent à INSi {parsed.environment} ({', '.join(endpoints)}), selon {ours}.")
+    rows = [one for endpoint in endpoints for one in _listed(map(Path, lists[parsed.environment][endpoint]))]
+    for said in dict.fromkeys(f"{found.subject if found else file} : {why}" for file, found, why in rows if why):
+        print(f"Attention : {said}")
     print("Un agent en marche s'en sert quand il relit ses réglages, ou au prochain démarrage.")
     return 0
 
@@ -211,29 +214,57 @@ def _list(parsed: argparse.Namespace) -> int:
 def trusted(loaded: "Loaded", now: datetime) -> Iterator[dict[str, Any]]:
     """One row for each certificate of each list that is in force, or for a file that cannot be read."""
     from agent.config import Source
-    from agent.insi.anchors import objection, read_anchors
+    from agent.insi.anchors import objection
 
     for environment, lists in loaded.settings.insi.anchors.items():
         for endpoint in _ENDPOINTS["both"]:
             source = loaded.sources.get(f"insi.anchors.{environment}.{endpoint}", Source.DEFAULT)
-            for file in getattr(lists, endpoint):
+            for file, anchor, why in _listed(getattr(lists, endpoint)):
                 row = {"environment": environment.value, "endpoint": endpoint, "file": str(file), "source": source}
-                try:
-                    anchors = read_anchors(file.read_bytes())
-                except (OSError, ValueError) as error:
-                    yield {**row, "problem": f"illisible ({type(error).__name__})"}
+                if anchor is None:
+                    yield {**row, "problem": why}
                     continue
-                for anchor in anchors:
-                    yield {
-                        **row,
-                        "subject": anchor.subject,
-                        "notBefore": f"{anchor.not_before:%Y-%m-%d}",
-                        "notAfter": f"{anchor.not_after:%Y-%m-%d}",
-                        "fingerprint": anchor.fingerprint,
-                        "known": anchor.known_as,
-                        # that it is listed is the administrator's word for its fingerprint
-                        "problem": objection(anchor, environment=environment, typed=[anchor.fingerprint], now=now),
-                    }
+                # that it is listed is the administrator's word for its fingerprint
+                own = objection(anchor, environment=environment, typed=[anchor.fingerprint], now=now)
+                own = own or _exposed(loaded, file)
+                yield {
+                    **row,
+                    "subject": anchor.subject,
+                    "notBefore": f"{anchor.not_before:%Y-%m-%d}",
+                    "notAfter": f"{anchor.not_after:%Y-%m-%d}",
+                    "fingerprint": anchor.fingerprint,
+                    "known": anchor.known_as,
+                    "problem": own or why,
+                }
+
+
+def _exposed(loaded: "Loaded", file: Path) -> str | None:
+    """What the agent objects to the place of this file."""
+    from agent.app import check_place
+
+    try:
+        check_place(loaded.settings, "insi.anchors", file)
+    except AgentError as error:
+        return str(error.facts["reason"])
+    return None
+
+
+def _listed(files: Iterable[Path]) -> "Iterator[tuple[Path, Anchor | None, str | None]]":
+    """Each certificate of one list, and what it lacks there; None for a file that cannot be read, and why."""
+    from agent.insi.anchors import missing_issuer, read_anchors, unissued
+
+    read: list[tuple[Path, Anchor | str]] = []
+    for file in files:
+        try:
+            read += [(file, anchor) for anchor in read_anchors(file.read_bytes())]
+        except (OSError, ValueError) as error:
+            read.append((file, f"illisible ({type(error).__name__})"))
+    lacking = unissued([found for _, found in read if not isinstance(found, str)])
+    for file, found in read:
+        if isinstance(found, str):
+            yield file, None, found
+        else:
+            yield file, found, missing_issuer(found) if found in lacking else None
 
 
 def _known(anchor: "Anchor") -> str:

@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.pin import Pin
-from agent.signing.assertion import assertion_attributes, unsigned_assertion
+from agent.signing.assertion import AttributeNames, assertion_attributes, unsigned_assertion
 from agent.signing.cpx import card_facts
 from agent.signing.fake_token import SimulatedKey
 from agent.signing.worker import TokenWorker
@@ -85,7 +85,7 @@ def assertion(parts: Parts, effort: Effort) -> Measured:
             facts,
             assertion_id="_00000000-0000-4000-8000-000000000001",
             issued_at=datetime.now(UTC),
-            attributes=assertion_attributes("990000017", "SA07", None, ""),
+            attributes=assertion_attributes("990000017", "SA07", None, AttributeNames()),
         )
         return sign(unsigned, key.certificate_der, direct)
 

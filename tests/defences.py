@@ -256,10 +256,10 @@ DEFENCES: dict[str, Line] = {
         "INSi's addresses and anchors are configured, host names checked, no redirect, no proxy or anchor "
         "from the environment.",
         (
-            "insi/test_http.py::test_a_server_of_another_authority_gets_nothing",
-            "insi/test_http.py::test_a_server_of_another_name_gets_nothing",
-            "insi/test_http.py::test_the_environment_adds_no_anchor",
-            "insi/test_http.py::test_the_environment_adds_no_proxy",
+            "insi/test_server_trust.py::test_a_server_of_another_authority_is_an_interception_and_the_authority_is_named",
+            "insi/test_server_trust.py::test_a_server_is_believed_by_its_name",
+            "insi/test_server_trust.py::test_a_revoked_server_gets_nothing",
+            "insi/test_server_trust.py::test_the_environment_adds_no_anchor_no_proxy_and_no_key_log",
             "insi/test_http.py::test_each_misbehaviour_has_its_code_and_the_next_call_works",  # one is a redirection
         ),
     ),
@@ -268,7 +268,7 @@ DEFENCES: dict[str, Line] = {
         (
             "insi/test_answers.py::test_a_dtd_is_refused_and_no_entity_is_followed",
             "insi/test_answers.py::test_a_very_deep_reply_is_unreadable",
-            "insi/test_assertion_check.py::test_a_signature_wrapping_attempt_is_refused",
+            "simulator/test_assertion_check.py::test_a_wrapped_signature_is_refused_where_a_bare_verifier_is_fooled",
         ),
     ),
     "D32": Line(

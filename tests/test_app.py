@@ -121,6 +121,19 @@ def test_a_profile_that_changes_is_told_and_what_may_be_called_with_it(agent: Si
     assert "vitale.read" in changed["capabilities"]
 
 
+def test_a_site_that_loses_its_authorisation_number_is_told_what_it_may_still_call(simulation: Start) -> None:
+    row = f'[[origins.allowed]]\norigin = "{OTHER}"\n[[software]]\nname = "D"\nversion = "1"\norigins = ["{OTHER}"]\n'
+    agent = simulation(f'{row}authorisation = {{ simulated = "SIMULATEUR-0001" }}\n')
+    site = agent.site(origin=OTHER)
+    assert {"insi.retrieveByTraits", "insi.verify"} <= set(site.hello["capabilities"])
+
+    reconfigure(agent, f'{row}authorisation = {{ test = "1234" }}\n')
+
+    announced = site.notified("agent.changed")["capabilities"]
+    assert not [one for one in announced if one.startswith("insi.")]
+    assert "vitale.read" in announced
+
+
 # ---------------------------------------------------------------- start and end
 
 

@@ -295,3 +295,21 @@ def test_an_atr_that_could_never_fit_is_refused_by_name(atr: object) -> None:
     error = refused((Source.MACHINE, {"readers": {"cards": [{"atr": atr, "kind": "vitale2"}]}}))
 
     assert "readers.cards.0.atr" == error.facts["setting"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "layer"),
+    [
+        ("organisation.certificates.0", {"organisation": {"certificates": ["structure.p12"]}}),
+        ("organisation.certificates.1", {"organisation": {"certificates": ["/a.p12", "~/structure.p12"]}}),
+        ("insi.anchors.test.cpx.0", {"insi": {"anchors": {"test": {"cpx": ["./ca.pem"]}}}}),
+        ("insi.anchors.test.organisation.0", {"insi": {"anchors": {"test": {"organisation": ["ca.pem"]}}}}),
+        ("insi.contract", {"insi": {"contract": "paquet"}}),
+        ("insi.bindings", {"insi": {"bindings": "../descriptions"}}),
+    ],
+)
+def test_a_file_whose_place_depends_on_where_the_agent_was_started_is_refused(setting, layer):
+    error = refused((Source.MACHINE, layer))
+
+    assert setting == error.facts["setting"]
+    assert "not an absolute path" in error.detail

@@ -211,6 +211,25 @@ def test_a_schema_that_libxml2_does_not_take_is_told_and_harms_nobody(
 
     assert status == 0
     assert said.count("     Les réponses ne pourront pas être comparées à leur schéma.\n") == 2
+    assert "demandes" not in said
+
+
+def test_a_request_whose_schema_libxml2_does_not_take_is_told_too(
+    known: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = known / "insi.wsdl"
+    once = '<xs:element name="LieuNaissance" type="'
+    spoilt = (
+        '<xs:element name="Pays" minOccurs="0"><xs:simpleType><xs:restriction base="xs:string"><xs:pattern value="["/>'
+    )
+    before = file.read_text(encoding="utf-8")
+    assert once in before
+    spoilt += "</xs:restriction></xs:simpleType></xs:element>"
+    file.write_text(before.replace(once, spoilt + once, 1), encoding="utf-8")
+
+    status, said, _ = told(capsys, known)
+
+    assert (status, said.count("     Les demandes n'ont pas pu être comparées à leur schéma.\n")) == (0, 1)
 
 
 def test_a_package_that_cannot_be_read_ends_with_the_catalogues_sentence_the_file_and_the_reason(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import AgentError, Code
-from agent.log import FIRST_LINES, LAST_LINES, FirstAndLast, Redacting, configure, redact
+from agent.log import FIRST_LINES, LAST_LINES, FirstAndLast, Redacting, configure, follow, redact
 
 log = logging.getLogger("agent.test")
 
@@ -178,6 +178,23 @@ def test_files_are_this_user_s_alone_and_never_more_than_ten_megabytes(memory, t
     assert [True, True, True] == [bool(file.stat().st_size) for file in kept[:3]]
     assert max(file.stat().st_size for file in kept) <= 1_000_000
     assert {0o600} == {stat.S_IMODE(file.stat().st_mode) for file in kept}
+
+
+def test_files_go_on_in_another_folder_and_none_is_begun_where_none_was_wanted(memory, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+    follow(first)
+    log.info("nowhere but in memory")
+    assert [*first.iterdir()] == []
+
+    configure("DEBUG", stderr=False, folder=first)
+    log.info("before")
+    follow(second)
+    log.info("after")
+
+    told = [(folder / "agent.log").read_text().splitlines() for folder in (first, second)]
+    assert [[line.rpartition(" ")[2] for line in lines] for lines in told] == [["before"], ["after"]]
 
 
 def test_a_line_is_cut_after_it_is_redacted(memory):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import AgentError, Code
-from agent.native import check_library, machines, this_process
+from agent.native import ROOT, check_library, machines, replaceable, this_process
 
 LIBRARY = Path("/usr/lib/softhsm/libsofthsm2.so")  # a link, of the package that other tests need too
 
@@ -88,6 +88,15 @@ def test_a_folder_a_device_and_a_loop_of_links_are_no_libraries(tmp_path: Path) 
     loop.symlink_to(loop)
 
     assert [refusal(path).code for path in (Path("/usr/lib"), Path("/dev/null"), loop)] == [Code.MODULE_UNSAFE] * 3
+
+
+def test_what_is_no_library_is_looked_at_in_the_same_way(tmp_path: Path) -> None:
+    tmp_path.chmod(0o707)
+
+    assert replaceable(Path("/etc"), owners=ROOT) is replaceable(Path("/etc/passwd"), owners=ROOT) is None
+    assert replaceable(tmp_path) == f"others may write to {tmp_path}"
+    with pytest.raises(FileNotFoundError):
+        replaceable(tmp_path / "none")
 
 
 def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:

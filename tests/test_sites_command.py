@@ -46,7 +46,7 @@ def test_each_site_is_listed_with_what_holds_and_what_it_may_do(
     day = f"{NOON.astimezone():%d/%m/%Y}"
 
     assert said(capsys, *words).splitlines() == [
-        f"{ALLOWED} : autorisé depuis le {day} (vitale, cpx, insi.retrieve, trace)",
+        f"{ALLOWED} : autorisé depuis le {day} (vitale, cpx, insi.retrieve, insi.verify, trace)",
         f"{BLOCKED} : toujours refusé depuis le {day}",
     ]
 

@@ -47,6 +47,7 @@ def test_a_choice_is_kept_for_the_next_start_and_the_other_one_stays(
         "locked": [],
         "sources": {},
         "ignored": {},
+        "nextStart": {},
     }
 
 
@@ -88,7 +89,7 @@ def test_a_run_of_the_simulator_says_that_its_command_fixed_the_environment(
         assert refused[:3] == [
             sentence(Code.SETTING_LOCKED),
             "Réglage : environment",
-            "Fixé par : command line",
+            "Fixé par : la commande qui a démarré l'agent",
         ]
         assert said(capsys, "profile", "consumer")[0].startswith("Profil : consumer ")
     finally:
@@ -96,6 +97,40 @@ def test_a_run_of_the_simulator_says_that_its_command_fixed_the_environment(
 
     assert read_choice(Places.real().data) == Choice()
     assert said(capsys, "environment")[0].startswith("Environnement : test ")
+
+
+def test_what_was_configured_since_is_said_to_count_from_the_next_start_on(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = home / "config.toml"
+    config.write_text("", encoding="utf-8")
+    running = RunningAgent(Options(port=0, config_file=config), Places.real().create())
+    try:
+        config.write_text('environment = "production"\n', encoding="utf-8")
+        running.reload().result(20)
+        assert said(capsys, "environment") == [
+            "Environnement : test (test, avec des cartes de test)",
+            "Au prochain démarrage : production (production, avec de vrais patients)",
+        ]
+        assert said(capsys, "environment", "test")[1:] == []  # now it is a choice
+    finally:
+        running.stop()
+
+
+def test_a_file_of_settings_named_to_a_running_agents_command_is_said_to_be_without_effect(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = home / "other.toml"
+    config.write_text('environment = "production"\n', encoding="utf-8")
+    running = RunningAgent(Options(simulate=True, port=0), Places.simulated().create())
+    try:
+        assert main(["environment", "--config", str(config)]) == 0
+    finally:
+        running.stop()
+
+    told = capsys.readouterr()
+    assert told.out.startswith("Environnement : simulated ")
+    assert "L'agent en marche a ses propres réglages : --config est sans effet." in told.err.splitlines()
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,49 @@ def test_a_simulator_that_was_forbidden_since_is_no_choice_any_more():
     assert what_counts(settings, choice).ignored == {"environment": "simulated"}
 
 
+def test_what_is_configured_while_an_agent_runs_is_said_to_count_from_its_next_start_on():
+    running = loaded((Source.USER, {"environment": "test"}))
+
+    assert what_counts(running, Choice(), Environment.PRODUCTION).next_start == {"environment": "production"}
+    assert what_counts(running, Choice(), Environment.TEST).next_start == {}
+
+
+def test_a_choice_that_still_runs_is_not_said_to_be_without_effect():
+    """The simulator was forbidden under a simulated agent: it runs on until it stops."""
+    running = load([(Source.MACHINE, {"simulate": "forbid"}), (Source.USER, {"environment": "simulated"})])
+
+    now = what_counts(running, SIMULATED, Environment.TEST)
+
+    assert (now.environment, now.ignored, now.next_start) == (
+        Environment.SIMULATED,
+        {},
+        {"environment": "test"},
+    )
+
+
+def test_no_agent_starts_again_in_a_simulator_that_was_forbidden_since():
+    settings = loaded((Source.MACHINE, {"simulate": "forbid"}))
+
+    with pytest.raises(AgentError) as error:
+        chosen(Choice(), CONSUMER, settings, Environment.SIMULATED)
+    assert error.value.code is Code.SIMULATOR_FORBIDDEN
+    assert chosen(Choice(), CONSUMER, settings, Environment.TEST) == CONSUMER
+
+
+def test_an_agent_that_runs_reads_its_settings_for_the_environment_that_it_runs_in(home: Path):
+    """The simulator's own rows belong to nobody else, and a row's structure is not forgotten for them."""
+    config = home / "config.toml"
+    row = '[[software]]\nname="A"\nversion="1"\norigins=["https://a.example"]\nstructure="499700000017001"\nauthorisation={}\n'
+    config.write_text(f'environment = "simulated"\n{row}', encoding="utf-8")
+    options = Options(config_file=config)
+
+    simulated, test = load_settings(options), load_settings(options, environment=Environment.TEST)
+
+    assert (simulated.settings.environment, test.settings.environment) == (Environment.SIMULATED, Environment.TEST)
+    assert (simulated.settings.software[0].structure, test.settings.software[0].structure) == (None, "499700000017001")
+    assert (bool(simulated.settings.cpx.activities), bool(test.settings.cpx.activities)) == (True, False)
+
+
 @given(
     choice=st.builds(
         Choice,

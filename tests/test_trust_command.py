@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from agent.cli import main
 from agent.config import Loaded, Source, load
 from agent.errors import Code
-from agent.insi.anchors import KNOWN, Anchor, fingerprint, objection, read_anchors
+from agent.insi.anchors import KNOWN, Anchor, fingerprint, objection, read_anchors, unissued
 from agent.model import Environment
 from agent.simulator.pki import Issued, issue_ca, issue_server, make_ca
 from agent.trust_command import trusted
@@ -141,6 +141,25 @@ def test_a_certificate_with_a_byte_changed_is_read_or_not(ca: Issued, at: int, b
         assert str(error)
 
 
+def anchors_of(*issued: Issued) -> list[Anchor]:
+    return read_anchors(b"".join(one.pem for one in issued))
+
+
+def test_an_authority_whose_own_issuer_is_not_listed_too_is_found() -> None:
+    """OpenSSL follows a server's certificate up to one that signed itself."""
+    root, other = make_ca("AC RACINE"), make_ca("AUTRE RACINE")
+    middle = issue_ca(root, "AC INTERMEDIAIRE")
+    below = issue_ca(middle, "AC ORGANISATIONS")
+
+    def named(*issued: Issued) -> list[tuple[str, str]]:
+        return [(one.subject, one.issuer) for one in unissued(anchors_of(*issued))]
+
+    assert named(root) == named(below, root, middle) == named(root, other) == []
+    assert named(below) == named(below, root, other) == [("AC ORGANISATIONS", "AC INTERMEDIAIRE")]
+    assert named(below, middle) == [("AC INTERMEDIAIRE", "AC RACINE")]
+    assert unissued([]) == []
+
+
 # ---------------------------------------------------------------- import
 
 
@@ -205,6 +224,31 @@ def test_everybody_may_read_what_was_imported_and_nobody_else_write_it(machine: 
     modes = {one.name: one.stat().st_mode & 0o777 for one in machine.rglob("*")}
     assert set(modes.values()) == {0o755, 0o644}
     assert len(modes) == 4  # two folders, a certificate, a list: nothing half written
+
+
+def test_an_import_says_which_authority_is_still_missing_until_it_is_there(
+    machine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_ca("AC RACINE D'ESSAI", path_length=1)
+    below = issue_ca(root, "AC ORGANISATIONS D'ESSAI")
+    for name, issued in {"root.pem": root, "below.pem": below}.items():
+        (tmp_path / name).write_bytes(issued.pem)
+    missing = "Attention : AC ORGANISATIONS D'ESSAI : il manque l'autorité qui l'a émise : AC RACINE D'ESSAI"
+
+    assert trust(machine, tmp_path / "below.pem", typed=print_of(below)) == 0
+    assert capsys.readouterr().out.count(missing) == 1
+    assert {row["problem"] for row in trusted(machine_settings(machine), NOW)} == {
+        "il manque l'autorité qui l'a émise : AC RACINE D'ESSAI"
+    }
+    assert trust(machine, tmp_path / "root.pem", typed=print_of(root), endpoint="cpx") == 0
+    assert "Attention" not in capsys.readouterr().out
+    assert [(row["endpoint"], row["problem"] is None) for row in trusted(machine_settings(machine), NOW)] == [
+        ("cpx", True),
+        ("cpx", True),
+        ("organisation", False),
+    ]
+    assert trust(machine, tmp_path / "below.pem", typed=print_of(below)) == 0
+    assert capsys.readouterr().out.count(missing) == 1  # of the other endpoint, still
 
 
 Refused = Callable[..., str]

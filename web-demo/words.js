@@ -72,7 +72,7 @@ export const TRAITS = {
   birthDate: "Date de naissance",
   birthPlaceCode: "Lieu de naissance (INSEE)",
 };
-export const MEMBERS = { birthName: "nom", sex: "sexe", birthDate: "date", birthPlaceCode: "lieu", nir: "NIR", nirKey: "clé", rank: "rang", certifiedNir: "NIR certifié" };
+export const MEMBERS = { birthName: "nom", sex: "sexe", birthDate: "date", birthPlaceCode: "lieu", nir: "NIR", nirKey: "clé", key: "clé", rank: "rang", certifiedNir: "NIR certifié" };
 export const SEXES = { F: "Féminin", M: "Masculin", I: "Indéterminé" };
 export const REASONS = {
   "birthName.empty": "INSi n'a pas renvoyé de nom de naissance.",
@@ -108,4 +108,5 @@ export const NAME_RULES = {
   spaceAndApostrophe: "deux blancs ou apostrophes se suivent",
   hyphens: "trop de tirets se suivent",
   lunar: "le jour ou le mois est inconnu",
+  required: "INSi l'exige ici",
 };

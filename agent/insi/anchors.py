@@ -5,7 +5,7 @@ INSi's qualification servers show a certificate of the production authority too:
 authorities of IGC-Santé TEST are named "TEST AC …".
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
+from agent.insi.quoting import quoted
 from agent.model import Environment
 
 # SHA-256 of the certificate's DER, in capital hexadecimal → the name under which ANS publishes it.
@@ -77,6 +78,21 @@ def objection(anchor: Anchor, *, environment: Environment, typed: Collection[str
     return None
 
 
+def unissued(anchors: Sequence[Anchor]) -> list[Anchor]:
+    """Those of a list that neither signed themselves nor were issued by another of it: nothing below them is believed.
+
+    By their names alone: the list is the administrator's.
+    """
+    certificates = [x509.load_pem_x509_certificate(anchor.pem) for anchor in anchors]
+    issuers = {one.subject for one in certificates}
+    return [anchor for anchor, one in zip(anchors, certificates, strict=True) if one.issuer not in issuers]
+
+
+def missing_issuer(anchor: Anchor) -> str:
+    """What is said, to a person, of one of `unissued`."""
+    return f"il manque l'autorité qui l'a émise : {anchor.issuer}"
+
+
 def fingerprint(text: str) -> str:
     """A whole SHA-256 as people copy it, with blanks or colons or without. Raises ValueError."""
     digits = "".join(text.replace(":", " ").split()).upper()
@@ -99,8 +115,7 @@ def _anchor(certificate: x509.Certificate) -> Anchor:
 
 def _name(name: x509.Name) -> str:
     common = name.get_attributes_for_oid(NameOID.COMMON_NAME)
-    text = str(common[0].value) if common else name.rfc4514_string()
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return quoted(str(common[0].value) if common else name.rfc4514_string())
 
 
 def _is_ca(certificate: x509.Certificate) -> bool:

@@ -7,8 +7,9 @@ edition, so one rule decides: never lose what INSi said, never invent.
 - An element is known by its namespace and local name, in any order, without the schema. RESULTAT is the
   answer wherever it stands in the SOAP body (1.2 or 1.1), or alone, and whatever the HTTP status, which
   only names what is no answer. A fault counts before an answer beside it.
-- What identifies a person and stands twice is unreadable: to choose would be to invent. So is a 00 without a
-  matricule of 13 characters and its OID. A person who comes with a 01 or 02 is not passed on.
+- What identifies a person and stands twice is unreadable: to choose would be to invent. So is a value with elements
+  inside, whose texts nobody said together, and a 00 without a matricule of 13 characters and its OID. A label
+  identifies nobody and never stops an answer. A person who comes with a 01 or 02 is not passed on.
 - Texts are kept to the letter. The given names are ListePrenom; a Prenom beside it, or alone, is only the
   first of them and stays in the exact reply.
 - The size is bounded by the transport, the depth by the parser (256). A DTD is refused, so there is no entity.
@@ -36,6 +37,9 @@ _FAULTS = (f"{_SOAP}Fault", f"{_SOAP_11}Fault")
 _RESULT = "{http://www.cnamts.fr/INSiResultat}"
 _ERREUR = "{urn:siram}Erreur"
 _LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
+
+_SEVERAL = " ; "  # between texts that say one thing together
+_CHARSET = re.compile(r'\bcharset\s*=\s*"?([\w.:+-]{1,40})', re.ASCII | re.IGNORECASE)  # of a content type
 
 _MATRICULE = re.compile(r"[0-9]{6}[A-Za-z0-9][0-9]{6}")
 _DECLARATION = re.compile(r"\s*(<\?xml\s[^>]*\?>)?")
@@ -92,9 +96,10 @@ def read_answer(reply: HttpReply, shape: "AnswerShape | None" = None) -> Answer:
         return Answer(code, label, Outcome(meaning))
     result = _answer_in(reply, f"{_RESULT}RESULTAT")
     report = _one(result, "CR")
-    code, label = _token(report, "CodeCR"), _text(report, "LibelleCR") or ""
-    if not code:
+    code = _token(report, "CodeCR")
+    if report is None or not code:
         raise AgentError(Code.INSI_UNREADABLE, "no CodeCR")
+    label = _joined(report.findall(f"{_RESULT}LibelleCR"))
     outcome = _OUTCOMES.get(code)
     if outcome is None:
         raise _of_no_table(code, label)
@@ -105,7 +110,7 @@ def read_deposit(reply: HttpReply, shape: "AnswerShape") -> Deposited:
     """The answer of WS_INS4. Raises as `read_answer`; insi.unreadable too for a batch taken and not named."""
     element = _answer_in(reply, shape.element)
     code, label, _ = _shaped(element, shape, "accepted")
-    batch = _at(element, shape.batch).strip()
+    batch = _at(element, shape.batch)
     if not batch:
         raise AgentError(Code.INSI_UNREADABLE, "a batch without its name")
     return Deposited(code, label, batch)
@@ -115,7 +120,7 @@ def read_batch(reply: HttpReply, shape: "AnswerShape") -> BatchAnswer:
     """The answer of WS_INS5. Raises as `read_answer`; a code of no table of one person is kept with the others."""
     element = _answer_in(reply, shape.element)
     code, label, meaning = _shaped(element, shape, "ready", "pending")
-    items = [_read_item(item, shape) for item in _below(element, shape.items)] if shape.items else []
+    items = [_read_item(item, shape) for item in _place(element, shape.items)[0]]
     return BatchAnswer(code, label, meaning == "ready", items)
 
 
@@ -124,7 +129,7 @@ def body_of(reply: HttpReply) -> Any:
 
     Raises insi.unreadable for what is no XML.
     """
-    root = _parse(reply.body)
+    root = _parse(reply)
     if root is None:
         raise AgentError(Code.INSI_UNREADABLE, "no XML")
     return next((element for body in _bodies(root) for element in body), root)
@@ -135,7 +140,7 @@ def body_of(reply: HttpReply) -> Any:
 
 def _answer_in(reply: HttpReply, name: str) -> Any:
     """The one element of this name that the reply says."""
-    root = _parse(reply.body)
+    root = _parse(reply)
     places = [] if root is None else _said(root, name)
     faults = [fault for place in places for fault in place.iter(*_FAULTS)]
     if faults:
@@ -157,16 +162,29 @@ def _bodies(root: Any) -> list[Any]:
     return [body for soap in (_SOAP, _SOAP_11) for body in root.findall(f"{soap}Body")]
 
 
-def _parse(content: bytes) -> Any | None:
-    """The root element, or None. No DTD, no entity, no XInclude, no network, no size tricks."""
+def _parse(reply: HttpReply) -> Any | None:
+    """The root element, or None. The message tells its encoding; where it makes no sense so, the content type does."""
+    charset = _CHARSET.search(reply.content_type)
+    root = _parse_as(reply.body, None)
+    return _parse_as(reply.body, charset[1]) if root is None and charset else root
+
+
+def _parse_as(content: bytes, encoding: str | None) -> Any | None:
+    """No DTD, no entity, no XInclude, no network, no size tricks."""
     from lxml import etree
 
-    parser = etree.XMLParser(
-        resolve_entities=False, load_dtd=False, no_network=True, huge_tree=False, remove_comments=True, remove_pis=True
-    )
     try:
+        parser = etree.XMLParser(
+            encoding=encoding,
+            resolve_entities=False,
+            load_dtd=False,
+            no_network=True,
+            huge_tree=False,
+            remove_comments=True,
+            remove_pis=True,
+        )
         root = etree.fromstring(_from_its_start(content), parser)
-    except (etree.XMLSyntaxError, ValueError):
+    except (etree.XMLSyntaxError, ValueError, LookupError):  # the last: an encoding that libxml2 does not know
         return None
     return None if root.getroottree().docinfo.internalDTD is not None else root
 
@@ -180,21 +198,26 @@ def _from_its_start(content: bytes) -> bytes:
 
 
 def _read_fault(fault: Any) -> Fault:
-    """Of SOAP 1.2, and of 1.1 as far as it has the same things."""
-    error = next(fault.iter(_ERREUR), None)
+    """Of SOAP 1.2, and of 1.1 as far as it has the same things. Of several errors the first decides."""
+    error, *others = [*fault.iter(_ERREUR)] or [*fault.iter("{*}Erreur")] or [None]
     detail = error if error is not None else next(fault.iter(f"{_SOAP}Detail", "detail"), None)
+    more = [f"{_attribute(other, 'code')} {_said_by(other)}" for other in others]
     values = [_said_by(value).strip() for value in fault.iter("faultcode")]
     values += [_said_by(value).strip() for value in fault.iterfind(f".//{_SOAP}Subcode/{_SOAP}Value")]
     known = [value for value in values if value.rpartition(":")[2] in FAMILIES]
     reasons = list(fault.iter(f"{_SOAP}Text", "faultstring"))
     french = [reason for reason in reasons if reason.get(_LANGUAGE, "").lower().startswith("fr")]
     return Fault(
-        code="" if error is None else error.get("code", "").strip(),
+        code=_attribute(error, "code"),
         subcode=[*known, *reversed(values), ""][0],  # nested: the one that we know, else the innermost
-        severity="" if error is None else error.get("severite", "").strip(),
+        severity=_attribute(error, "severite"),
         reason=_said_by([*french, *reasons, None][0]),
-        detail=_said_by(detail),
+        detail=_SEVERAL.join([_said_by(detail), *more]),
     )
+
+
+def _attribute(element: Any | None, name: str) -> str:
+    return "" if element is None else [*_attributes(element, name), ""][0].strip()
 
 
 # ---------------------------------------------------------------- RESULTAT
@@ -239,14 +262,25 @@ def _one(parent: Any | None, name: str) -> Any | None:
 
 
 def _text(parent: Any | None, name: str) -> str | None:
-    """The whole text of this child, to the letter; None where there is no such element."""
+    """The text of this child, to the letter; None where there is no such element. Raises insi.unreadable."""
     found = _one(parent, name)
-    return None if found is None else _said_by(found)
+    return None if found is None else _value(found)
 
 
 def _token(parent: Any | None, name: str) -> str:
     """A code in this child: the blanks around it are the printer's, not INSi's."""
     return (_text(parent, name) or "").strip()
+
+
+def _value(element: Any) -> str:
+    """The text of this element. Raises insi.unreadable for one with elements inside: nobody said their texts as one."""
+    if len(element):
+        raise AgentError(Code.INSI_UNREADABLE, "elements inside a value")
+    return element.text or ""
+
+
+def _joined(labels: list[Any]) -> str:
+    return _SEVERAL.join(filter(None, map(_said_by, labels)))
 
 
 def _said_by(element: Any | None) -> str:
@@ -258,7 +292,7 @@ def _said_by(element: Any | None) -> str:
 
 def _shaped(element: Any, shape: "AnswerShape", *meanings: str) -> tuple[str, str, str]:
     """The code, the label, and which of these meanings the binding gives to the code."""
-    code, label = _at(element, shape.code).strip(), _at(element, shape.label)
+    code, label = _at(element, shape.code), _label(element, shape.label)
     if not code:
         raise AgentError(Code.INSI_UNREADABLE, "no code")
     meaning = shape.outcomes.get(code)
@@ -268,33 +302,54 @@ def _shaped(element: Any, shape: "AnswerShape", *meanings: str) -> tuple[str, st
 
 
 def _read_item(item: Any, shape: "AnswerShape") -> BatchItem:
-    code = _at(item, shape.item_code).strip()
+    code = _at(item, shape.item_code)
     meaning = shape.item_outcomes.get(code)
     return BatchItem(
-        reference=_at(item, shape.item_reference).strip(),
+        reference=_at(item, shape.item_reference),
         code=code,
-        label=_at(item, shape.item_label),
+        label=_label(item, shape.item_label),
         outcome=Outcome(meaning) if meaning else None,
     )
 
 
 def _at(element: Any, path: str | None) -> str:
-    """The text at a path of local names, whose last step may be an attribute. Raises insi.unreadable for two."""
-    steps, _, attribute = (path or "").partition("@")
-    found = _below(element, steps.rstrip("/")) if path else []
-    texts = [_said_by(one) if not attribute else _attribute(one, attribute) for one in found]
+    """The code or name at a path. Raises insi.unreadable for two, and for elements inside."""
+    elements, attribute = _place(element, path)
+    texts = [value for one in elements for value in (_attributes(one, attribute) if attribute else [_value(one)])]
     if len(texts) > 1:
         raise AgentError(Code.INSI_UNREADABLE, f"two {path}")
-    return texts[0] if texts else ""
+    return texts[0].strip() if texts else ""
 
 
-def _below(element: Any, path: str) -> list[Any]:
-    """The elements at a path of local names, in any namespace; without a step, this one."""
-    return list(element.findall("/".join(f"{{*}}{step}" for step in path.split("/")))) if path else [element]
+def _label(element: Any, path: str | None) -> str:
+    """The label at a path: however many say it, and whatever is inside."""
+    elements, attribute = _place(element, path)
+    if not attribute:
+        return _joined(elements)
+    return _SEVERAL.join(value for one in elements for value in _attributes(one, attribute))
 
 
-def _attribute(element: Any, name: str) -> str:
-    return next((value for key, value in element.items() if key.rpartition("}")[2] == name), "")
+def _place(element: Any, path: str | None) -> tuple[list[Any], str]:
+    """The elements at a binding's path, and the attribute that is its last step, if one is."""
+    from agent.insi.contract.shapes import steps_of
+
+    if path is None:
+        return [], ""
+    steps = steps_of(path)
+    attribute = steps.pop()[1:] if steps[-1].startswith("@") else ""
+    return _below(element, steps), attribute
+
+
+def _below(element: Any, steps: list[str]) -> list[Any]:
+    """The elements at these steps, in any namespace where a step names none; `.`, and no step, is this one."""
+    if steps in ([], ["."]):
+        return [element]
+    return list(element.findall("/".join(step if step.startswith("{") else f"{{*}}{step}" for step in steps)))
+
+
+def _attributes(element: Any, name: str) -> list[str]:
+    """The values of this name, in any namespace where it names none."""
+    return [value for key, value in element.items() if name in (key, key.rpartition("}")[2])]
 
 
 def _of_no_table(code: str, label: str) -> AgentError:

@@ -68,6 +68,7 @@ class Envelope:
     action: str
     message_id: str
     body: bytes = field(repr=False)
+    given: tuple[str, ...]  # the query's, without those that the binding omits
     vitale_assertion: bool = False  # the last one in Security is not the professional's
 
     @property
@@ -113,13 +114,13 @@ def build(
     `emitter`: NameID of the assertion, or OU of the organisation's certificate; empty where it has none, then no
     element says it. `assertion`: the signed lxml element, copied as it is; None in organisation mode. `at`: aware,
     UTC. `vitale_assertion`: put behind the other, the same way. `rank_format`: "1" or "01".
-    Raises contract.missing, contract.binding (also for what a schema wants and this query does not have).
+    Raises contract.missing, and the codes of `write_body`.
     """
     from agent.insi.contract.bindings import ADDRESSING, CONTEXTS
 
     operation = query.operation
     binding = contract.binding(operation)
-    values: _Values = {
+    known: _Values = {
         "messageId": ids.message_id,
         "action": binding.action,
         "bamId": ids.bam,
@@ -137,20 +138,32 @@ def build(
     root = etree.Element(f"{{{_SOAP}}}Envelope", nsmap=_PREFIXES)
     header = etree.SubElement(root, f"{{{_SOAP}}}Header")
     for request in ADDRESSING:
-        contract.write(operation, request, request.content(values), header)
+        contract.write(operation, request, request.content(known), header)
     if assertions := [element for element in (assertion, vitale_assertion) if element is not None]:
         security = etree.SubElement(header, _SECURITY)
         security.extend(copy.deepcopy(element) for element in assertions)  # their next message needs them too
     for request in CONTEXTS:
-        contract.write(operation, request, request.content(values), header)
-    own, each = _values(query, rank_format=rank_format, send_key=send_key)
+        contract.write(operation, request, request.content(known), header)
     body = etree.SubElement(root, f"{{{_SOAP}}}Body")
-    contract.write(operation, binding.request, binding.request.content(own, each), body)
+    write_body(query, body, contract=contract, rank_format=rank_format, send_key=send_key)
     message: bytes = etree.tostring(root, encoding="UTF-8", xml_declaration=True)
-    return Envelope(operation, binding.action, ids.message_id, message, vitale_assertion is not None)
+    given = tuple(name for name in query.given if name not in binding.request.omits)
+    return Envelope(operation, binding.action, ids.message_id, message, given, vitale_assertion is not None)
 
 
-def _values(query: Query, *, rank_format: str, send_key: bool) -> tuple[_Values, list[_Values]]:
+def write_body(
+    query: Query, into: Any, *, contract: "Contract", rank_format: str = "1", send_key: bool = False
+) -> None:
+    """Put the body of this query into this element; also to know beforehand whether it can be written.
+
+    Raises contract.missing; contract.binding, and traits.refused for what its schema wants and a page may add.
+    """
+    request = contract.binding(query.operation).request
+    content = request.content(*values(query, rank_format=rank_format, send_key=send_key))
+    contract.write(query.operation, request, content, into)
+
+
+def values(query: Query, *, rank_format: str = "1", send_key: bool = True) -> tuple[_Values, list[_Values]]:
     """What the body may hold (operations.VALUES), and each person of a batch. None: an element that stays absent."""
     match query:
         case VitaleQuery():
@@ -185,6 +198,7 @@ def _to_verify(query: VerifyQuery) -> _Values:
         "key": query.key,
         "oid": query.oid,
         "birthName": query.birth_name,
+        "givenName": query.given_name,
         "givenNames": query.given_names,
         "sex": query.sex,
         "birthDate": query.birth_date,

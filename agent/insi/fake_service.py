@@ -9,7 +9,7 @@ import logging
 import re
 from collections import deque
 from collections.abc import Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -42,9 +42,11 @@ log = logging.getLogger(__name__)
 class Remark(StrEnum):
     """What the service accepts although the client's rules forbid it."""
 
-    PLACE_FIRST = "place-first"  # a search that began with the birth place (S102)
+    PLACE_FIRST = "place-first"  # an installation's search that began with the birth place (S102)
     MESSAGE_ID_AGAIN = "message-id-again"  # also a repeat has a new one
     ASSERTION_UNWANTED = "assertion-unwanted"  # in mutual TLS the certificate says who asks
+    SCHEMA = "schema"  # a search whose elements are not those of the schema, in its order
+    DATE = "date"  # of no calendar; a month or a day that nobody knows is 00
 
 
 _WSA = "{http://www.w3.org/2005/08/addressing}"
@@ -64,6 +66,13 @@ _BIRTH_NAME = re.compile(r"(?![ -])(?!.*[ '][ '])[A-Z' -]+")
 _GIVEN_NAME = re.compile(r"(?![ -])(?!.*(?:[ '][ ']|--))[A-Z' -]*[A-Z ]")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MATRICULE = re.compile(r"[0-9]{6}[A-Z0-9][0-9]{6}")
+_NUMBER = ("NumIdentifiant", "Cle", "TypeMatricule")
+_MEMBERS = {  # by local name, in the schema's order; all the others hold a text
+    "RECSANSVITALE": ("NomNaissance", "Prenom", "Sexe", "DateNaissance", "LieuNaissance"),
+    "RECVITALE": ("MatriculeIndividu", "MatriculeOD", "NomNaissance", "DateNaissance", "RangNaissance"),
+    "MatriculeIndividu": _NUMBER,
+    "MatriculeOD": _NUMBER,
+}
 _REMEMBERED = 1000  # messages and searches, for the remarks
 
 _KEPT = etree.XMLParser(resolve_entities=False, no_network=True)
@@ -94,7 +103,7 @@ class FakeService:
         if self._placeholder:
             self._bodies |= self._placeholder.actions
         self._injected: deque[list[Person] | tuple[int, bytes] | None] = deque()  # None: the service's own answer
-        self._searches: deque[tuple[str, str, str]] = deque(maxlen=_REMEMBERED)
+        self._searches: deque[tuple[str | None, ...]] = deque(maxlen=_REMEMBERED)
         self._message_ids: deque[str] = deque(maxlen=_REMEMBERED)
 
     def inject(self, test: str | None) -> None:
@@ -138,7 +147,7 @@ class FakeService:
             self._admit(whole, header, mode, client_name, now, action)
             _check_contexts(header)
             self._remark(message_id, header, mode)
-            return self._served(action, plain[1], style)
+            return self._served(action, header, plain[1], style)
         except Said as said:
             return self.fault(said.fault, message_id, style)
 
@@ -169,16 +178,18 @@ class FakeService:
         if action not in self._bodies:
             raise simulated("siram_10", "sim_action", "wsa:Action inconnue")
 
-    def _served(self, action: str, body: Any, style: Style) -> tuple[int, bytes]:
+    def _served(self, action: str, header: Any, body: Any, style: Style) -> tuple[int, bytes]:
         """The answer to a message of somebody who may ask."""
         if [child.tag for child in body] != [self._bodies[action]]:
             name = etree.QName(self._bodies[action]).localname
             raise simulated("siram_10", "sim_body", f"{name} est attendu, seul, dans le Body")
         document, found = b"", None
+        if action in (_BY_CARD, _BY_TRAITS) and not _as_described(body[0]):
+            self._note(Remark.SCHEMA)
         if action == _BY_CARD:
             found = self._by_card(body[0], style)
         elif action == _BY_TRAITS:
-            found = self._by_traits(body[0], style)
+            found = self._by_traits(body[0], _client(header), style)
         elif self._placeholder:
             document = self._placeholder.answer(action, body[0], style)
         injected = self._injected.popleft() if self._injected else None
@@ -196,7 +207,7 @@ class FakeService:
             raise Said(_NOT_FOUND[style.not_found])
         return 200, result_document(found, style)
 
-    def _by_traits(self, request: Any, style: Style) -> list[Person]:
+    def _by_traits(self, request: Any, client: tuple[str | None, ...], style: Style) -> list[Person]:
         birth_name, given_name, sex, birth_date, place = (
             _text(request, f"{_TRAITS}{name}")
             for name in ("NomNaissance", "Prenom", "Sexe", "DateNaissance", "LieuNaissance")
@@ -206,7 +217,8 @@ class FakeService:
         if not given_name or not sex or not birth_date or len(request.findall(f"{_TRAITS}Prenom")) != 1:
             raise simulated("siram_10", "sim_field", "un champ obligatoire manque, ou est répété")
         check_traits(birth_name, given_name, sex, birth_date)
-        asked = (birth_name, sex, birth_date)
+        self._look_at_date(birth_date)
+        asked = (*client, birth_name, sex, birth_date)
         if place and asked not in self._searches:
             self.places_too_early += 1
             self._note(Remark.PLACE_FIRST)
@@ -223,6 +235,7 @@ class FakeService:
             raise simulated("siram_10", "sim_field", "numéro ou date mal formés")
         if not re.fullmatch(r"[0-9]{1,2}", rank):
             raise simulated("siram_10", "sim_field", "rang mal formé")
+        self._look_at_date(birth_date)
         return fake_people.by_card(insured, own, birth_date, int(rank), production=style.production)
 
     def _remark(self, message_id: str | None, header: Any, mode: AuthMode) -> None:
@@ -231,6 +244,12 @@ class FakeService:
         self._message_ids.append(message_id or "")
         if mode is AuthMode.ORGANISATION and header.find(f"{_WSSE}Security/{_SAML}Assertion") is not None:
             self._note(Remark.ASSERTION_UNWANTED)
+
+    def _look_at_date(self, text: str) -> None:
+        try:
+            date.fromisoformat(text.replace("-00", "-01"))
+        except ValueError:
+            self._note(Remark.DATE)
 
     def _note(self, remark: Remark) -> None:
         self.remarks.append(remark)
@@ -277,6 +296,19 @@ def _check_contexts(header: Any) -> None:
         raise simulated("siram_10", "sim_header", "COUVERTURE manque : présente, même vide")
     if not _text(header, f"{_WSA}MessageID"):
         raise simulated("siram_10", "sim_header", "MessageID manque")
+
+
+def _client(header: Any) -> tuple[str | None, ...]:
+    """The installation that asks."""
+    return tuple(_text(header, f"{_LPS}ContexteLPS/{_LPS}LPS/{_LPS}{name}") for name in ("IDAM", "Instance"))
+
+
+def _as_described(element: Any) -> bool:
+    """Whether this element of a search, and those inside, are the schema's, in its order, each once."""
+    names = etree.QName(element)
+    allowed = [f"{{{names.namespace}}}{name}" for name in _MEMBERS.get(names.localname, ())]
+    tags = [child.tag for child in element]
+    return not element.attrib and tags == [tag for tag in allowed if tag in tags] and all(map(_as_described, element))
 
 
 def _text(parent: Any, path: str) -> str | None:

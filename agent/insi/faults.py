@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agent.errors import AgentError, Code
+from agent.insi.operations import Operation
 from agent.model import Outcome
 
 
@@ -152,11 +153,14 @@ def error_of(fault: Fault) -> AgentError:
     )
 
 
-def may_repeat(error: AgentError) -> bool:
+def may_repeat(error: AgentError, operation: Operation) -> bool:
     """Whether the same question may be sent again, with new ids: INSi says siram_40, or the network failed.
 
-    Never after a refusal, a reply that makes no sense, or a server that is not the right one.
+    Never after a refusal, a reply that makes no sense, or a server that is not the right one; and a deposit only
+    when it certainly never left: else the batch may lie there already.
     """
+    if operation is Operation.DEPOSIT:
+        return error.code is Code.PROXY_UNREACHABLE
     if error.code is Code.INSI_HTTP:
         return int(error.facts["status"]) >= 500
     if error.code is Code.INSI_FAULT_UNAVAILABLE:

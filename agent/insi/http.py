@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import urllib3
 from cryptography import x509
@@ -26,11 +26,13 @@ from urllib3 import exceptions
 from agent.errors import AgentError, Code
 from agent.insi.ports import HttpReply, Sender
 from agent.insi.proxy import Route, ask_tunnel
-from agent.insi.revocation import Revocation, Status
+from agent.insi.quoting import quoted
+from agent.insi.revocation import MALFORMED, Revocation, Status
 from agent.lane import run_alone
 from agent.tls_key import load_key
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 _MAX_LIST_BYTES = 20 << 20  # of one revocation list
 _WE = "insi-agent"  # without a version: it is nobody's business on the way
@@ -82,7 +84,7 @@ class HttpTeleservice:
         routes: Callable[[str], Sequence[Route]] = _direct,
         private_folder: Path | None = None,
     ) -> None:
-        """`endpoint` is asked when a session is opened; `routes`, in order, while a proxy is unreachable.
+        """`endpoint` is asked when a session is opened; `routes`, in order, until one leads somewhere. Both may block.
 
         `private_folder`: where a key may lie, encrypted, while it is loaded; None: the temporary folder.
         """
@@ -94,20 +96,21 @@ class HttpTeleservice:
     def post(self, sender: Sender, action: str, envelope: bytes) -> HttpReply:
         """As `ports.Teleservice`; certificate.unreadable when our own certificate and key do not match."""
         started = time.monotonic()
+        until = started + self._limits.total_s
         headers = {"Content-Type": f'application/soap+xml; charset=utf-8; action="{action}"', "User-Agent": _WE}
         unreached = AgentError(Code.INSI_UNREACHABLE, "no route")
-        for session in self._sessions(sender):
+        for session in self._sessions(sender, until):
             try:
-                status, body = session.ask(headers, envelope, self._limits, until=started + self._limits.total_s)
+                status, content_type, body = session.ask(headers, envelope, self._limits, until=until)
             except AgentError as error:
                 session.close()
-                if error.code is not Code.PROXY_UNREACHABLE:
+                if not session.way.led_nowhere(error):
                     raise
-                unreached = error  # nothing was sent: the next route
+                unreached = error
             else:
                 self._kept[sender] = session
                 took_ms = round((time.monotonic() - started) * 1000)
-                return HttpReply(status, body, took_ms, session.context.warnings)
+                return HttpReply(status, body, took_ms, session.context.warnings, content_type)
         raise unreached
 
     def close(self) -> None:
@@ -115,19 +118,23 @@ class HttpTeleservice:
         while self._kept:
             self._kept.popitem()[1].close()
 
-    def _sessions(self, sender: Sender) -> Iterator["_Session"]:
+    def _sessions(self, sender: Sender, until: float) -> Iterator["_Session"]:
         """The kept one, no longer kept until it has answered; then a new one for each route."""
-        kept = self._kept.pop(sender, None)
-        if kept and kept.is_good(time.monotonic(), self._limits):
+        now = time.monotonic()
+        for old in [one for one, session in self._kept.items() if not session.is_good(now, self._limits)]:
+            self._kept.pop(old).close()  # also of a certificate that is no longer used
+        if kept := self._kept.pop(sender, None):
             yield kept
-        elif kept:
-            kept.close()
+        endpoint, routes, context = _in_time(partial(self._prepared, sender), until)
+        for route in routes:
+            yield _Session(endpoint.url, route, context)
+
+    def _prepared(self, sender: Sender) -> tuple[Endpoint, Sequence[Route], "_Context"]:
         endpoint = self._endpoint(sender)
         routes = self._routes(endpoint.url)
         context = _context(endpoint, self._private_folder)
         context.judge = None if self._limits.revocation == "off" else self._judge
-        for route in routes:
-            yield _Session(endpoint.url, route, context)
+        return endpoint, routes, context
 
     def _judge(self, chain: Sequence[bytes], until: float) -> Sequence[str]:
         """Warnings about a server that showed this verified chain. Raises insi.revoked."""
@@ -140,11 +147,8 @@ class HttpTeleservice:
     def _list(self, url: str, *, until: float) -> bytes | None:
         """A revocation list; None when it could not be had by then."""
         try:
-            _left_s(until)  # else nobody is asked for the way either
-            fetch = partial(_fetch, url, self._routes(url), until)
-            # On a thread of its own: a name server that hangs knows no deadline of ours.
-            return run_alone("revocation", fetch, timeout_s=_left_s(until))
-        except (AgentError, TimeoutError) as error:
+            return _fetch(url, _in_time(partial(self._routes, url), until), until)
+        except AgentError as error:
             log.warning("revocation list %r: %s", url, error)
             return None
 
@@ -153,10 +157,10 @@ class _Session:
     """One connection, kept: on one route, as one sender."""
 
     def __init__(self, url: str, route: Route, context: "_Context") -> None:
-        self.context, self._way = context, _Way(route)
+        self.context, self.way = context, _Way(route)
         try:
             target = urllib3.util.parse_url(url)
-            self._pool = _Pool(target.host or "", target.port, ssl_context=context, way=self._way)
+            self._pool = _Pool(target.host or "", target.port, ssl_context=context, way=self.way)
         except exceptions.LocationValueError:
             raise AgentError(Code.INSI_NOT_CONFIGURED, "the address is none") from None
         self._path = target.request_uri
@@ -165,11 +169,11 @@ class _Session:
     def is_good(self, now: float, limits: Limits) -> bool:
         return now - self._used < limits.kept_idle_s and now - self._opened < limits.kept_s
 
-    def ask(self, headers: dict[str, str], body: bytes, limits: Limits, *, until: float) -> tuple[int, bytes]:
-        """Status and body. A connection that is found closed before anything is sent is opened again."""
+    def ask(self, headers: dict[str, str], body: bytes, limits: Limits, *, until: float) -> tuple[int, str, bytes]:
+        """Status, content type and body. A connection that is found closed before anything is sent is opened again."""
         self.context.until = until
-        self._way.until = min(until, time.monotonic() + limits.connect_s)
-        self.context.connected_until = self._way.until
+        self.way.until = min(until, time.monotonic() + limits.connect_s)
+        self.context.connected_until = self.way.until
         try:
             response = self._pool.urlopen(
                 "POST",
@@ -185,20 +189,20 @@ class _Session:
         answer = _read(response, limits.max_reply_bytes)
         response.release_conn()
         self._used = time.monotonic()
-        return response.status, answer
+        return response.status, response.headers.get("Content-Type", ""), answer
 
     def close(self) -> None:
         self._pool.close()
 
 
 def _fetch(url: str, routes: Sequence[Route], until: float) -> bytes:
-    """What is at an http address, by the first of these routes whose proxy can be reached."""
+    """What is at an http address, by the first of these routes that leads somewhere."""
     unreached = AgentError(Code.INSI_UNREACHABLE, "no route")
-    for route in routes:
+    for way in (_Way(route, until) for route in routes):
         try:
-            return _get(url, _Way(route, until))
+            return _get(url, way)
         except AgentError as error:
-            if error.code is not Code.PROXY_UNREACHABLE:
+            if not way.led_nowhere(error):
                 raise
             unreached = error
     raise unreached
@@ -229,6 +233,11 @@ class _Way:
 
     route: Route
     until: float = 0.0  # time.monotonic()
+    nobody_there: bool = False  # when it was gone last
+
+    def led_nowhere(self, error: AgentError) -> bool:
+        """Whether nothing of a message was sent: then, as browsers do, the next route is tried."""
+        return self.nobody_there or error.code is Code.PROXY_UNREACHABLE
 
 
 class _Connection(urllib3.connection.HTTPConnection):
@@ -239,13 +248,19 @@ class _Connection(urllib3.connection.HTTPConnection):
         self.way = way
 
     def _new_conn(self) -> socket.socket:
-        if self.way.route.address is None:
-            return _connected(self.host, self.port, self.way.until)
-        proxy = urllib3.util.parse_url(self.way.route.address)
+        address, host, port = self.way.route.address, self.host, self.port
+        if address is not None:
+            proxy = urllib3.util.parse_url(address)
+            host, port = proxy.host or "", proxy.port or 80
+        self.way.nobody_there = True
         try:
-            return _connected(proxy.host or "", proxy.port or 80, self.way.until)
+            plain = _connected(host, port, self.way.until)
         except AgentError as error:
+            if address is None:
+                raise
             raise AgentError(Code.PROXY_UNREACHABLE, error.detail) from None
+        self.way.nobody_there = False
+        return plain
 
 
 class _SecureConnection(_Connection, urllib3.connection.HTTPSConnection):
@@ -272,7 +287,7 @@ def _connected(host: str, port: int, until: float) -> "_Plain":
     """Raises insi.timeout, insi.unreachable."""
     failure = OSError("no address")
     try:
-        addresses = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+        addresses = _in_time(partial(socket.getaddrinfo, host.strip("[]"), port, type=socket.SOCK_STREAM), until)
     except (OSError, UnicodeError) as error:  # a name that is not found, or is none
         raise AgentError(Code.INSI_UNREACHABLE, type(error).__name__) from None
     for tried, (family, kind, number, _, address) in enumerate(addresses):
@@ -362,6 +377,21 @@ def _context(endpoint: Endpoint, private_folder: Path | None) -> _Context:
     return context
 
 
+def _in_time(call: Callable[[], T], until: float) -> T:
+    """On a thread of its own: a name server, a script, another program's lock know no deadline of ours.
+
+    Raises insi.timeout; what hangs is left behind.
+    """
+    try:
+        return run_alone("connect", call, timeout_s=_left_s(until))
+    except TimeoutError:
+        raise AgentError(Code.INSI_TIMEOUT, "no time left to connect") from None
+    except AgentError as error:
+        if error.code is not Code.DEVICE_TIMEOUT:
+            raise
+        raise AgentError(Code.INSI_TIMEOUT, "nothing to connect with in time") from None
+
+
 def _left_s(until: float) -> float:
     """For a wait, or for something to send. Raises TimeoutError: once it is too late nothing is sent any more."""
     left_s = until - time.monotonic()
@@ -449,9 +479,9 @@ def _issuer(shown: Sequence[bytes]) -> dict[str, str]:
             for oid in (NameOID.ORGANIZATION_NAME, NameOID.COMMON_NAME)
             for one in name.get_attributes_for_oid(oid)
         ]
-    except (IndexError, ValueError):
+    except (IndexError, *MALFORMED):
         return {}
-    return {"issuer": ", ".join(dict.fromkeys(said))[:100]} if said else {}
+    return {"issuer": quoted(", ".join(dict.fromkeys(said)), 100)} if said else {}
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from agent.errors import AgentError, Code
 
-# Letters and signs that Unicode does not decompose. ẞ Ł and the hyphens are our addition [guess].
+# Letters and signs that Unicode does not decompose. ẞ Ł, and what word processors and pages write for hyphen,
+# apostrophe and space, are our addition [guess]; what is not seen (a soft hyphen) or is no equivalent is refused.
 _EQUIVALENT = {
     "Œ": "OE",
     "Æ": "AE",
@@ -22,8 +23,12 @@ _EQUIVALENT = {
     "Ð": "D",
     "Þ": "TH",
     "’": "'",
+    "\u2018": "'",  # ‘, what a word processor makes of a first apostrophe
+    "\u02bc": "'",  # ʼ, the apostrophe as a letter
     "‐": "-",
+    "\u2011": "-",  # non-breaking
     "–": "-",
+    "\u00a0": " ",  # non-breaking
 }
 _ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ '-")
 

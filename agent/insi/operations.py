@@ -5,7 +5,7 @@ WS_INS3, 4 and 5 have no public contract: how they are called is in a binding (c
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import ClassVar
 
 
@@ -67,6 +67,7 @@ class VerifyQuery:
     key: str | None
     oid: str
     birth_name: str
+    given_name: str  # the first of the list, as the page gave it: it may hold spaces
     given_names: str  # the whole list, joined by spaces
     sex: str
     birth_date: str
@@ -95,18 +96,43 @@ class FetchQuery:
     given: tuple[str, ...] = ("batch",)
 
 
-# The values that a binding may put into a message, by the name it uses; see envelope.py for what each one holds.
-VALUES: dict[Operation, frozenset[str]] = {
-    Operation.WITH_VITALE: frozenset(
-        ["nirOfInsured", "keyOfInsured", "certifiedNir", "birthName", "birthDate", "rank"]
-    ),
-    Operation.BY_TRAITS: frozenset(["birthName", "givenName", "sex", "birthDate", "birthPlaceCode"]),
-    Operation.VERIFY: frozenset(
-        ["matricule", "key", "oid", "birthName", "givenNames", "sex", "birthDate", "birthPlaceCode"]
-    ),
-    Operation.DEPOSIT: frozenset(["reference", "count"]),
-    Operation.FETCH: frozenset(["batch"]),
+class Use(Enum):
+    """Whether a binding may leave a value out of its messages."""
+
+    SENT = "never: without it another thing is asked"
+    OMITTED = "where it says so in `omits`"
+    FREE = "without a word"
+
+
+_PERSON = {
+    "matricule": Use.SENT,
+    "key": Use.OMITTED,
+    "oid": Use.SENT,
+    "birthName": Use.SENT,
+    "givenName": Use.FREE,  # the first one, beside the list that has them all
+    "givenNames": Use.SENT,
+    "sex": Use.SENT,
+    "birthDate": Use.SENT,
+    "birthPlaceCode": Use.OMITTED,
 }
-ITEM_VALUES = VALUES[Operation.VERIFY] | {"reference"}  # of each person of a batch
+# The values that a binding may put into a message, by the name it uses; see envelope.py for what each one holds.
+VALUES: dict[Operation, dict[str, Use]] = {
+    Operation.WITH_VITALE: {
+        "nirOfInsured": Use.SENT,
+        "keyOfInsured": Use.OMITTED,
+        "certifiedNir": Use.SENT,
+        "birthName": Use.OMITTED,
+        "birthDate": Use.SENT,
+        "rank": Use.SENT,
+    },
+    # a search climbs by its birth place
+    Operation.BY_TRAITS: dict.fromkeys(("birthName", "givenName", "sex", "birthDate", "birthPlaceCode"), Use.SENT),
+    Operation.VERIFY: _PERSON,
+    Operation.DEPOSIT: {"reference": Use.OMITTED, "count": Use.OMITTED},
+    Operation.FETCH: {"batch": Use.SENT},
+}
+ITEM_VALUES = {**_PERSON, "reference": Use.SENT}  # of each person of a batch
+
+PAGE_MAY_ADD = frozenset(["key", "birthPlaceCode"])  # what a page need not give, and a contract may want
 
 Query = VitaleQuery | TraitsQuery | VerifyQuery | DepositQuery | FetchQuery

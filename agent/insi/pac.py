@@ -8,6 +8,7 @@ functions), as in a browser. Redirections are not followed. pypac brings PAC's f
 Sources: MDN, "Proxy Auto-Configuration (PAC) file".
 """
 
+import logging
 import math
 import os
 import socket
@@ -47,6 +48,7 @@ def ask(script: str, scheme: str, host: str, *, timeout_s: float) -> object:
 
 def child_main() -> int:
     """The process: `_child pac`. One question, one answer."""
+    logging.disable()  # a script's console writes there, as much as it likes
     pipe = pipe_to_parent()
     frame = pipe.receive()
     if frame is None:

@@ -17,6 +17,7 @@ class HttpReply:
     body: bytes = field(repr=False)
     duration_ms: int
     warnings: tuple[str, ...] = ()  # about the server: revocation.unchecked
+    content_type: str = ""  # as the server says it
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Teleservice(Protocol):
 
         Raises insi.notConfigured, insi.unreachable, insi.tls, insi.intercepted, insi.revoked,
         insi.certificateRefused, insi.timeout, insi.unreadable (body cut short or over the size limit),
-        certificate.unreadable, certificate.missing, and proxy.*.
+        certificate.unreadable, certificate.missing, proxy.*, keyring.absent (the proxy's password), config.invalid (no
+        folder to load a key through).
         """
         ...
 

@@ -4,8 +4,8 @@ Sources: RFC 9110 sections 9.3.6 (CONNECT) and 11 (challenges), RFC 7617 (Basic)
 "Proxy Auto-Configuration (PAC) file", return value format.
 
 The account is for the proxies that the administrator's settings or script name: it is sent with the first CONNECT, to
-them alone. NTLM and Negotiate are not spoken: they would need the person's Windows session, or a password kept for
-them; a local relay does it better.
+them alone. The settings let none be set with a script that anybody on the network may answer for. NTLM and Negotiate
+are not spoken: they would need the person's Windows session, or a password kept for them; a local relay does it better.
 """
 
 import base64
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from agent.errors import AgentError, Code
+from agent.insi.quoting import quoted
 
 if TYPE_CHECKING:
     import socket
@@ -28,7 +29,6 @@ PASSWORD = "proxy-password"  # noqa: S105  (the name of the secret in the keyrin
 KEPT_S = 300  # what a script or the system said of one host
 _MAX_ANSWER_BYTES = 1 << 14
 _MAX_CHALLENGES = 1000  # letters of one line
-_MAX_QUOTED = 200
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ Finder = Callable[[str, str], object]  # scheme and host of the server → what 
 
 
 class Routes:
-    """The ways to a server, by the settings. Not for several threads at once."""
+    """The ways to a server, by the settings. For one thread at a time, and for what an overdue call left behind."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Routes:
         system: Finder | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`password`: of `proxy.user`, asked for at each need; None: none was enrolled.
+        """`password`: of `proxy.user`, asked for at each need; None: none was enrolled. It may raise keyring.absent.
 
         `script`, `system`: instead of the child process, and of Windows.
         """
@@ -122,7 +122,7 @@ def parse_answer(answer: object) -> list[str | None]:
     said = answer if isinstance(answer, str) else type(answer).__name__
     addresses = [_address(way) for one in said.split(";") if (way := _WAY.fullmatch(one.strip())) and _usable(way)]
     if not addresses:
-        raise AgentError(Code.PROXY_SCRIPT, "no way of ours in its answer", answer=_quoted(said))
+        raise AgentError(Code.PROXY_SCRIPT, "no way of ours in its answer", answer=quoted(said))
     return list(dict.fromkeys(addresses))
 
 
@@ -208,8 +208,3 @@ def _schemes(fields: Sequence[str]) -> list[str]:
 _ASKS = "proxy-authenticate"
 _OUTSIDE_QUOTES = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)')
 _SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9-]{0,31})(?=\s+[^=\s]|\s*$)")
-
-
-def _quoted(text: str) -> str:
-    """Somebody else's text for our log: short and printable."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text[:_MAX_QUOTED])

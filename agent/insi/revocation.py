@@ -31,7 +31,14 @@ class Status(StrEnum):
 
 
 # What `cryptography` raises for content that is not what it should be.
-_MALFORMED = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+MALFORMED = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 _READ = (x509.AuthorityKeyIdentifier, x509.CRLNumber, x509.IssuingDistributionPoint)
 
 
@@ -45,7 +52,9 @@ class Revocation:
         """Of a verified chain in DER, from the server's certificate to the anchor; of the anchor itself nothing."""
         try:
             links = [x509.load_der_x509_certificate(link) for link in chain]
-        except _MALFORMED:
+        except MALFORMED:
+            return Status.UNKNOWN
+        if not links:
             return Status.UNKNOWN
         found = {self._of(link, issuer, fetch, now) for link, issuer in pairwise(links)}
         return next((status for status in (Status.REVOKED, Status.UNKNOWN) if status in found), Status.GOOD)
@@ -57,7 +66,7 @@ class Revocation:
                 if held is not None and _covers(held, certificate, address):
                     entry = held.get_revoked_certificate_by_serial_number(certificate.serial_number)
                     return Status.GOOD if entry is None else Status.REVOKED
-        except _MALFORMED as error:
+        except MALFORMED as error:
             log.warning("revocation: unreadable, %s", type(error).__name__)
         return Status.UNKNOWN
 
@@ -104,7 +113,7 @@ def _usable(content: bytes, issuer: x509.Certificate, now: datetime) -> x509.Cer
             and all(isinstance(one.value, _READ) or not one.critical for one in found.extensions)
             and not any(isinstance(one.value, x509.DeltaCRLIndicator) for one in found.extensions)
         )
-    except _MALFORMED as error:
+    except MALFORMED as error:
         log.warning("revocation list: unreadable, %s", type(error).__name__)
         return None
     if not good:

@@ -24,6 +24,7 @@ _KINDS = {
 }
 # Social security numbers (a child's is a parent's), and the INS of before 2017 with its sibling [guess].
 _NOT_AN_INS = re.compile(re.escape(_OIDS) + r"(13|14|1(\.[0-9.]+)?|2)", re.ASCII)
+_OID = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+", re.ASCII)  # its dotted form: X.660
 _COG = re.compile(r"[0-9]{5}|2[AB][0-9]{3}", re.ASCII)
 
 
@@ -74,7 +75,7 @@ def judge(
         "givenNames.empty": _blank(identity.given_names_list),
         "sex.empty": _blank(identity.sex),
         "rank.assumed": rank_assumed and not names.starts_list(card_given_names or "", returned_names),
-        "oid.notIns": _NOT_AN_INS.fullmatch(identity.ins.oid) is not None,
+        "oid.notIns": bool(_NOT_AN_INS.fullmatch(identity.ins.oid)) or not _OID.fullmatch(identity.ins.oid),
     }
     ins, history = identity.ins, identity.history
     place = identity.birth_place_code or ""

@@ -123,7 +123,7 @@ def _ask_windows(scheme: str, host: str) -> str:
             dwFlags=(auto_detect if settings.detects else 0) | (config_url if settings.script else 0),
             dwAutoDetectFlags=by_dhcp_and_dns if settings.detects else 0,
             lpszAutoConfigUrl=settings.script,
-            fAutoLogonIfChallenged=True,
+            fAutoLogonIfChallenged=False,  # else whoever answers as WPAD gets a proof of the person's Windows session
         )
         found = ProxyInfo()
         try:

@@ -6,7 +6,7 @@ else.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -67,8 +67,12 @@ class Switch:
     at: datetime
     left: Step
     entered: Step
-    why: str | None = None  # the code of the failure that brings us back; None: the person wants it
+    why: str | None = None  # the code of the failure that brings us back, or `unknown`; None: the person wants it
     account: str | None = field(default=None, repr=False)  # personal: of the operating system
+
+    def undone(self, why: str) -> "Switch":
+        """The way back, where it failed."""
+        return replace(self, left=self.entered, entered=self.left, why=why)
 
 
 @dataclass(frozen=True)
@@ -156,12 +160,16 @@ class Journal(Protocol):
         """Record that the agent leaves for another environment or profile, or has come from one."""
         ...
 
-    def trace(self, trace_id: str, origin: str) -> StoredTrace | None:
-        """This origin's operation; another origin's is None, as an unknown one."""
+    def entered(self) -> Step | None:
+        """Where the last switch that is noted here led to; None without one."""
+        ...
+
+    def trace(self, trace_id: str, origin: str, environment: Environment) -> StoredTrace | None:
+        """This origin's operation in this environment; any other is None, as an unknown one."""
         ...
 
     def image(self, trace_id: str, origin: str) -> bytes | None:
-        """The exact reply stored for a 00; None without one, or once erased."""
+        """The exact reply stored for a 00 of any environment; None without one, or once erased."""
         ...
 
     def by_client_ref(self, origin: str, ref: str, since: datetime, environment: Environment) -> StoredTrace | None:

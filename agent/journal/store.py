@@ -176,18 +176,26 @@ class Journal:
         """Every switch noted here, oldest first. Raises what keeps a part unreadable."""
         return [self._switch(entry) for entry in self._entries("WHERE kind = ? ORDER BY seq", Kind.SWITCH)]
 
+    def entered(self) -> Step | None:
+        """Where the last switch that is noted here led to; None without one."""
+        last = next(self._entries("WHERE kind = ? ORDER BY seq DESC LIMIT 1", Kind.SWITCH), None)
+        return _step(_json(last, last.clear)["to"]) if last else None
+
     def _switch(self, entry: Entry) -> Switch:
         clear, personal = _json(entry, entry.clear), self._personal(entry)
         account = _json(entry, personal).get("account") if personal else None
-        left, entered = (
-            Step(Environment(clear[side]["environment"]), Profile(clear[side]["profile"])) for side in ("from", "to")
-        )
+        left, entered = _step(clear["from"]), _step(clear["to"])
         return Switch(datetime.fromisoformat(entry.at), left, entered, clear["why"], account)
 
-    def trace(self, trace_id: str, origin: str) -> StoredTrace | None:
-        """This origin's operation; another origin's is None, as an unknown one. Raises what keeps a part unreadable."""
+    def trace(self, trace_id: str, origin: str, environment: Environment) -> StoredTrace | None:
+        """This origin's operation in this environment; any other is None, as an unknown one.
+
+        Test and production are in one journal. Raises what keeps a part unreadable.
+        """
         found = self._trace(trace_id, origin)
-        if found and found.unreadable:
+        if found is None or found.attempts[0].clear.get("environment") != environment:
+            return None
+        if found.unreadable:
             raise found.unreadable
         return found
 
@@ -229,7 +237,7 @@ class Journal:
         )
 
     def image(self, trace_id: str, origin: str) -> bytes | None:
-        """The exact reply stored for a 00; None without one, or once erased."""
+        """The exact reply stored for a 00 of any environment; None without one, or once erased."""
         outcomes = self._entries(
             "WHERE trace_id = ? AND origin = ? AND kind = ? ORDER BY seq DESC", trace_id, origin, Kind.OUTCOME
         )
@@ -250,7 +258,7 @@ class Journal:
         )
         here = (entry for entry in intents if _json(entry, entry.clear).get("environment") == environment)
         found = next(here, None)
-        return self.trace(found.trace_id, origin) if found else None
+        return self.trace(found.trace_id, origin, environment) if found else None
 
     def traces(self, origin: str, *, before: int | None = None, limit: int = 50) -> list[StoredTrace]:
         """This origin's operations, newest first; `before`: the seq of the last one's first intent.
@@ -674,6 +682,10 @@ def _text(data: bytes) -> str:
 
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
+
+
+def _step(side: dict[str, str]) -> Step:
+    return Step(Environment(side["environment"]), Profile(side["profile"]))
 
 
 def _json(entry: Entry, part: bytes) -> dict[str, Any]:

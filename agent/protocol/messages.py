@@ -223,7 +223,8 @@ Switched = Literal["environment", "profile"]
 class SwitchResult(Value):
     """What counts now, and what may not be changed here. `sources`: who decided what is locked.
 
-    `ignored`: what the person chose before it was locked.
+    `ignored`: what the person chose before it was locked. `next_start`: what was configured since the agent started
+    and counts from its next start on.
     """
 
     environment: Environment
@@ -231,6 +232,7 @@ class SwitchResult(Value):
     locked: list[Switched]
     sources: dict[Switched, str]
     ignored: dict[Switched, str]
+    next_start: dict[Switched, str]
 
 
 # ---------------------------------------------------------------- sites, for the command line alone

@@ -87,6 +87,7 @@ class Conversation:
         self.watching = False
         self._connection = connection
         self._tasks: dict[int | str, asyncio.Task[None]] = {}
+        self._committed: asyncio.Task[Any] | None = None
         self._outbox: deque[str] = deque()
         self._outbox_size = 0
         self._writer: asyncio.Task[None] | None = None
@@ -123,6 +124,10 @@ class Conversation:
         if self._tasks:
             await asyncio.wait(self._tasks.values())
         await self.close(code, reason)
+
+    def commit(self, call: "asyncio.Task[Any]") -> None:
+        """The page can no longer cancel this call."""
+        self._committed = call
 
     def cancel(self) -> None:
         """Cancel every running call."""
@@ -599,7 +604,7 @@ class Server:
     @staticmethod
     async def _cancel(conversation: Conversation, call: Call, params: OperationCancelParams) -> None:
         task = conversation._tasks.get(params.id)
-        cancelled = task is not None and task.cancel()
+        cancelled = task not in (None, conversation._committed) and task.cancel()
         await conversation.send(conversation.session.answer(call, OperationCancelResult(cancelled=cancelled)))
 
 

@@ -18,9 +18,15 @@ _Stamp = tuple[int, int]  # of a file: when it was written, how long it is
 class CertificateFiles:
     """The configured files. One at a time opens them; what is open, any thread may look up."""
 
-    def __init__(self, files: Callable[[], Sequence[Path]], passphrase_of: Callable[[Path], bytes | None]) -> None:
-        """`passphrase_of` may raise keyring.absent; None where none was enrolled."""
-        self._files, self._passphrase_of = files, passphrase_of
+    def __init__(
+        self,
+        files: Callable[[], Sequence[Path]],
+        passphrase_of: Callable[[Path], bytes | None],
+        *,
+        check: Callable[[Path], None] = lambda _file: None,
+    ) -> None:
+        """`passphrase_of` may raise keyring.absent; None where none was enrolled. `check` refuses a file by raising."""
+        self._files, self._passphrase_of, self._check = files, passphrase_of, check
         self._kept: dict[Path, tuple[_Stamp, OrganisationCertificate]] = {}
 
     def open(self) -> list[Opened]:
@@ -53,6 +59,7 @@ class CertificateFiles:
             about = file.stat()
         except OSError as error:
             raise AgentError(Code.CERTIFICATE_MISSING, type(error).__name__) from None
+        self._check(file)
         stamp = about.st_mtime_ns, about.st_size
         if file in self._kept and self._kept[file][0] == stamp:
             return self._kept[file]

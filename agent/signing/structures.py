@@ -43,18 +43,20 @@ def choose(
 
     Of those that do as well, the one that is valid longest: its renewal may stand beside it. Raises
     certificate.structure {structures} where none or several could be meant, what kept a file from opening where it
-    may hold the one that is missing, certificate.missing, and the codes of `check_usable`.
+    may hold the one that is missing, or another structure's while none is named, certificate.missing, and the codes
+    of `check_usable`.
     """
     certificates = [one.found for one in opened if not isinstance(one.found, AgentError)]
     own = [one for one in certificates if structure in (None, one.structure)]
-    if not own:
+    here = [one for one in own if _fits(one, environment)] or own
+    meant = {one.structure for one in here}
+    if not own or (structure is None and len(meant) == 1):  # nobody knows whose a closed file is
         for one in opened:
             if isinstance(one.found, AgentError):
                 raise AgentError(one.found.code, one.found.detail, **one.found.facts)
         if not certificates:
             raise AgentError(Code.CERTIFICATE_MISSING, "none is configured")
-    here = [one for one in own if _fits(one, environment)] or own
-    if len({one.structure for one in here}) != 1:
+    if len(meant) != 1:
         raise AgentError(
             Code.CERTIFICATE_STRUCTURE, structures=sorted({one.structure or "" for one in certificates} - {""})
         )

@@ -163,6 +163,7 @@ class SwitchQuestion:
     profile: Profile
     locked: tuple[tuple[str, str], ...]  # environment or profile, and who decided it
     offered: tuple[tuple[str, str], ...]  # environment or profile, and another value of it
+    next_start: tuple[tuple[str, str], ...] = ()  # environment or profile, and what is configured by now
     failed: Code | None = None  # why what they chose just before is not so
     language: str = "fr"
     expires_s: float = SITES_EXPIRE_S
@@ -173,6 +174,7 @@ class SwitchQuestion:
             "environment": self.environment,
             "profile": self.profile,
             "locked": dict(self.locked),
+            "nextStart": dict(self.next_start),
             "offered": [list(one) for one in self.offered],
             "failed": self.failed,
             "language": self.language,

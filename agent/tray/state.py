@@ -30,6 +30,7 @@ class Action(StrEnum):
     OPEN_DEMO = "openDemo"
     SITES = "sites"
     SWITCH = "switch"
+    STAY = "stay"  # where it is, while a switch waits
     QUIT = "quit"
 
 
@@ -108,7 +109,11 @@ def view_of(state: TrayState) -> TrayView:
     if state.demo:
         menu.append(MenuLine("Ouvrir la page de démonstration", Action.OPEN_DEMO))
     menu.append(MenuLine("Sites autorisés…", Action.SITES))
-    menu.append(MenuLine("Environnement et profil…", Action.SWITCH))
+    menu.append(
+        MenuLine("Ne plus changer d'environnement ni de profil", Action.STAY)
+        if state.switching
+        else MenuLine("Environnement et profil…", Action.SWITCH)
+    )
     menu.append(MenuLine("Quitter", Action.QUIT))
     title = f"INSi Agent ({_ENVIRONMENTS[state.environment]}) – {lines[0]}"
     return TrayView(icon, colour, title if len(title) <= MAX_TITLE else title[: MAX_TITLE - 1] + "…", tuple(menu))

@@ -33,6 +33,7 @@ from agent.model import (
 )
 from agent.protocol.messages import InsiParams
 from agent.protocol.session import unexpected
+from agent.workflows import switches
 from agent.workflows.credentials import Credentials
 from agent.workflows.desk import Asker, Desk
 
@@ -134,16 +135,17 @@ class Run:
         return answer
 
     async def _with_repeats(self, query: Query) -> Answer:
-        """Repeat an attempt that INSi could not serve, a few times, with new identifiers each time."""
+        """Repeat an attempt that INSi could not serve, a few times, with new identifiers each time, ever later."""
         desk = self.call.desk
-        for left in range(desk.settings().insi.retries, -1, -1):
+        retries = desk.settings().insi.retries
+        for repeats in range(retries + 1):
             try:
                 return await self._attempt(query)
             except AgentError as error:
-                if not left or not may_repeat(error):
+                if repeats == retries or not may_repeat(error, query.operation):
                     raise
             settings = desk.settings().insi
-            await desk.pause(max(settings.retry_pause_s, settings.pause_s))
+            await desk.pause(max(settings.retry_pause_s * 2**repeats, settings.pause_s))
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def _attempt(self, query: Query) -> Answer:
@@ -157,10 +159,10 @@ class Run:
         message = self._message(query, assertion, await self.plan.vitale_assertion(who.emitter))
         await asker.progress("insi.calling", "network")
         self.leaving = AttemptTrace(
-            code=CUT_SHORT, message_id=message.message_id, duration_ms=0, given=list(query.given)
+            code=CUT_SHORT, message_id=message.message_id, duration_ms=0, given=list(message.given)
         )
         try:
-            came, reply = await self._exchange(query, message)
+            came, reply = await self._exchange(message)
         finally:
             self.leaving = None
         if isinstance(came, AgentError):
@@ -194,23 +196,29 @@ class Run:
             lps_version=settings.insi.lps_version,
         )
 
-    async def _exchange(self, query: Query, message: "Envelope") -> tuple[Answer | AgentError, HttpReply | None]:
+    async def _exchange(self, message: "Envelope") -> tuple[Answer | AgentError, HttpReply | None]:
         """Intent row, send, outcome row."""
-        desk, intent = self.call.desk, self._intent(query, message)
+        desk, intent = self.call.desk, self._intent(message)
         intended = await journalled(desk, lambda: _intend(desk, intent))
         sent_at = desk.now()
-        reply: HttpReply | None = None
+        replies: list[HttpReply] = []  # one, where what came cannot be read either
         came: Answer | AgentError
+
+        post = partial(desk.teleservice.post, self.credentials.sender, message.action, message.body)
+
+        def ask() -> Answer:
+            replies.append(post())
+            return self._read(replies[0])
+
         try:
-            post = partial(desk.teleservice.post, self.credentials.sender, message.action, message.body)
-            reply = await on_network(desk, post)
-            self.warnings |= dict.fromkeys(reply.warnings)
-            came = self._read(reply)
+            came = await on_network(desk, ask)
         except AgentError as error:
             came = error
         except Exception:  # even what nobody foresaw leaves its outcome row, and its trace to the page
             came = unexpected()
             log.exception("incident %s", came.facts["incident"])
+        reply = replies[0] if replies else None
+        self.warnings |= dict.fromkeys(reply.warnings if reply else ())
         code = came.code if isinstance(came, Answer) else _failure_code(came)
         duration_ms = reply.duration_ms if reply else round((desk.now() - sent_at).total_seconds() * 1000)
         conclusion = Conclusion(
@@ -222,7 +230,7 @@ class Run:
             reply=reply.body if reply else None,
         )
         self.attempts.append(
-            AttemptTrace(code=code, message_id=message.message_id, duration_ms=duration_ms, given=list(query.given))
+            AttemptTrace(code=code, message_id=message.message_id, duration_ms=duration_ms, given=list(message.given))
         )
         self.leaving = self.attempts[-1]  # not yet in the journal
         self.request_sha256 = message.sha256
@@ -232,7 +240,7 @@ class Run:
         desk.counts.attempt(self.call.operation.value, code, duration_ms, conclusion.at, failed=unreached)
         return came, reply
 
-    def _intent(self, query: Query, message: "Envelope") -> Intent:
+    def _intent(self, message: "Envelope") -> Intent:
         desk, asker, params, who = self.call.desk, self.call.asker, self.call.params, self.credentials
         return Intent(
             trace_id=self.trace_id,
@@ -246,7 +254,7 @@ class Run:
             software=self.call.software_name,
             message_id=message.message_id,
             request_sha256=message.sha256,
-            given=query.given,
+            given=message.given,
             params=as_json(params),
             request=message.without_secrets(),
             professional=who.professional,
@@ -378,10 +386,11 @@ async def on_network(desk: Desk, call: Callable[[], T]) -> T:
 
 
 def _intend(desk: Desk, intent: Intent) -> Link:
-    """On the journal's lane. The first intent comes after the outcomes of what the last stop cut short."""
+    """On the journal's lane. The first intent comes after what the last stop cut short, be it a switch."""
     if not desk.journal_settled:
         for cut in desk.journal.unfinished():
             desk.journal.conclude(cut.intended, Conclusion(at=desk.now(), code=CUT_SHORT, label="", duration_ms=0))
+        switches.note_position(desk, switches.position(desk))
         desk.journal_settled = True
     return desk.journal.intend(intent)
 

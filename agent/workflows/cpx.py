@@ -18,14 +18,14 @@ from itertools import chain, repeat
 from typing import TypeVar
 
 from agent.errors import AgentError, Code
-from agent.model import CardKind, CpxStatus, PinState, ReaderSeen
+from agent.model import CardKind, CpxStatus, Environment, PinState, ReaderSeen
 from agent.pin import Pin
 from agent.protocol.messages import CpxStatusParams, CpxUnlockParams
 from agent.signing import cpx
 from agent.signing.cpx import CardFacts
 from agent.signing.ports import CertificateObject, ModuleFacts, TokenSeen
 from agent.tray.bridge import PinQuestion
-from agent.workflows.desk import CARD_QUEUE_S, Asker, CardSession, Desk
+from agent.workflows.desk import CARD_QUEUE_S, Asker, CardSession, Desk, UnresetCard
 from agent.workflows.rates import Rated
 from agent.workflows.vitale import has_card, wait_for_change
 
@@ -185,30 +185,43 @@ async def _reset(desk: Desk, reader: str | None) -> None:
 
     A card that another program keeps is reset later.
     """
-    if not await _is_reset(desk, reader) and desk.unreset is None:
-        desk.unreset = asyncio.create_task(_reset_later(desk, reader), name="card-reset")
+    card = UnresetCard(desk.readers, reader, simulated=desk.environment is Environment.SIMULATED)
+    if not await _is_reset(desk, card):
+        reset_later(desk, card)
 
 
-async def _reset_later(desk: Desk, reader: str | None) -> None:
-    """Try until the card has forgotten the code, has left, or is opened anew; meanwhile agent.status warns."""
-    try:
-        for pause in chain(RESET_AGAIN_S, repeat(RESET_AGAIN_S[-1])):
-            await asyncio.sleep(pause)
+def reset_later(desk: Desk, card: UnresetCard) -> None:
+    """Try until the card has forgotten the code, has left, or is opened anew; meanwhile agent.status warns.
+
+    One card at a time. Cancelled, `desk.unreset` still names it, for the agent that follows.
+    """
+    if desk.resetting is None:
+        desk.unreset = card
+        desk.resetting = asyncio.create_task(_reset_later(desk, card), name="card-reset")
+
+
+async def _reset_later(desk: Desk, card: UnresetCard) -> None:
+    for pause in chain(RESET_AGAIN_S, repeat(RESET_AGAIN_S[-1])):
+        await asyncio.sleep(pause)
+        if card.readers is not desk.readers:  # of the environment that was left: nobody opens it here
+            done = await _is_reset(desk, card)
+        else:
             async with desk.token_turn.taken_by("", wait_s=None):
-                if desk.session is not None or not _with_cpx(desk.seen, reader) or await _is_reset(desk, reader):
-                    return
-    finally:
-        desk.unreset = None
-        desk.changed()
+                left = desk.session is not None or not _with_cpx(desk.seen, card.reader)
+                done = left or await _is_reset(desk, card)
+        if done:
+            break
+    desk.unreset = desk.resetting = None
+    desk.changed()
 
 
-async def _is_reset(desk: Desk, reader: str | None) -> bool:
+async def _is_reset(desk: Desk, card: UnresetCard) -> bool:
     """Reset it now; False where another try may help."""
 
     def reset() -> None:
-        places = _with_cpx(desk.readers.seen(), reader)
+        places = _with_cpx(card.readers.seen(), card.reader)
         if len(places) == 1:
-            desk.readers.reset(places[0])
+            card.readers.reset(places[0])
         elif places:
             log.warning("card not reset: it may be in %s readers", len(places))
 

@@ -81,6 +81,15 @@ class CardSession:
 
 
 @dataclass(frozen=True)
+class UnresetCard:
+    """A card that has not forgotten its code, as another program keeps it."""
+
+    readers: Readers  # where it is; while simulated perhaps the real ones, which were left
+    reader: str | None  # as the session's
+    simulated: bool
+
+
+@dataclass(frozen=True)
 class Lanes:
     pcsc: Lane = field(default_factory=lambda: Lane("pcsc", leaves_behind=True))
     token: Lane = field(default_factory=lambda: Lane("token"))
@@ -113,6 +122,7 @@ class Desk:
     new_id: Callable[[], str]
     changed: Callable[[], None]  # the card session opened or closed
     show: Callable[[], None]  # something that the tray tells is no longer so
+    read_proxy_password: Callable[[], None] = lambda: None  # blocks: a keyring may ask the person
     account: str | None = None  # of the operating system, for the trace
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep  # between two attempts, in seconds
     vitale_assertions: VitaleAssertions | None = None  # no provider is shipped
@@ -129,7 +139,8 @@ class Desk:
     rates: Rates = field(default_factory=Rates)
     organisation_calls: OrganisationCalls = field(default_factory=OrganisationCalls)
     session: CardSession | None = None
-    unreset: asyncio.Task[None] | None = None  # tries again to reset a card that another program keeps
+    unreset: UnresetCard | None = None
+    resetting: asyncio.Task[None] | None = None  # tries again to reset it
     wrong_code: str | None = None  # serial of the card whose last code was wrong
     card_not_after: datetime | None = None  # of the CPx seen last
     organisations_seen: list[Opened] | None = None  # what opening the certificates gave last
@@ -139,6 +150,7 @@ class Desk:
     seen_change: asyncio.Condition = field(default_factory=asyncio.Condition)
     journal_settled: bool = False  # the journal lane's: what the last stop cut short has its outcome
     exchanges: set[asyncio.Task[Any]] = field(default_factory=set)
+    leaving: bool = False  # for another environment or profile: no operation begins any more
 
     def software_of(self, origin: str) -> tuple[Software, str]:
         """The software row of an origin and its authorisation number here. Raises software.notAuthorised."""
@@ -199,6 +211,13 @@ class Desk:
         """The organisations' certificates that are configured, each open or with what keeps it from opening."""
         self.organisations_seen = await self.lanes.secrets.run(self.certificates.open, timeout_s=SECRETS_TIMEOUT_S)
         return self.organisations_seen
+
+    async def proxy_at_hand(self) -> None:
+        """The password of the account on a proxy, before the network lane needs it: nobody waits there for a keyring.
+
+        What goes wrong with it, the call that needs it says.
+        """
+        await self.lanes.secrets.run(self.read_proxy_password, timeout_s=SECRETS_TIMEOUT_S)
 
     def finish(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run `work` to its end, also when the agent stops meanwhile."""

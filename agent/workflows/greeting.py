@@ -7,7 +7,7 @@ from agent import __version__
 from agent.errors import CATALOGUE, AgentError, Code
 from agent.identity import Identity
 from agent.insi.operations import Operation
-from agent.model import Environment, Profile, Right, rfc3339
+from agent.model import Environment, Right, rfc3339
 from agent.protocol.messages import (
     API_LEVEL,
     AgentName,
@@ -24,6 +24,7 @@ from agent.protocol.messages import (
 from agent.protocol.methods import METHODS, WHILE_PENDING
 from agent.signing.structures import check_dates
 from agent.workflows.desk import Asker, Desk
+from agent.workflows.sites import useful
 from agent.workflows.verify import may_be_known
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
 EXPIRY_DAYS = (90, 30, 7)
 WSS_EXPIRY_DAYS = (30, 7)  # made anew at once, by one command
-_CONTRACT_TIMEOUT_S, _CONTRACT_WAIT_S = 20, 0.5  # while INSi is being called, what was known last counts
+_CONTRACT_TIMEOUT_S = 20
+CONTRACT_QUEUE_S, _HELLO_QUEUE_S = 60, 0.5  # a hello does not wait for INSi: what was known last counts
 _STILL_VERIFIED = {
     "fr": "Un autre logiciel garde la carte CPS : son code y reste validé. La retirer si vous quittez le poste.",
     "en": "Another program keeps the CPS card: its code stays verified on it. Take it out when you leave.",
@@ -52,7 +54,7 @@ async def hello(desk: Desk, asker: Asker, params: HelloParams) -> HelloResult:
         if Right.ADMIN not in asker.rights or params.challenge:
             raise
         identity = None
-    await _look_into_contract(desk)
+    await look_into_contract(desk, wait_s=_HELLO_QUEUE_S)
     return _hello(desk, asker, identity, params.challenge)
 
 
@@ -62,7 +64,6 @@ async def changed(desk: Desk, asker: Asker) -> ChangedParams:
         identity = await desk.identity()
     except AgentError:
         identity = None
-    await _look_into_contract(desk)
     return _changed(_hello(desk, asker, identity, None), notices(desk))
 
 
@@ -232,9 +233,7 @@ def _hello(desk: Desk, asker: Asker, identity: Identity | None, challenge: str |
 
 def _capabilities(desk: Desk, asker: Asker) -> list[str]:
     """The methods this origin may call now, each with its optional params as `method:param`; then what else is here."""
-    rights = set(asker.rights)
-    if desk.settings().profile is Profile.CONSUMER:
-        rights.discard(Right.RETRIEVE)
+    rights = set(asker.rights & useful(desk.settings(), desk.environment, asker.origin))
     if not desk.verifies:
         rights.discard(Right.VERIFY)
     allowed = [method for method in METHODS.values() if method.right is None or method.right in rights]
@@ -249,8 +248,11 @@ def _capabilities(desk: Desk, asker: Asker) -> list[str]:
     ] + [name for name, so in here.items() if so]
 
 
-async def _look_into_contract(desk: Desk) -> None:
-    """Know whether WS_INS3 can be asked here. A contract is read for that only where it may know it."""
+async def look_into_contract(desk: Desk, *, wait_s: float = CONTRACT_QUEUE_S) -> None:
+    """Know whether WS_INS3 can be asked here. A contract is read for that only where it may know it.
+
+    What was known stays known while calls of INSi hold the lane for longer than `wait_s`.
+    """
     simulated = desk.environment is Environment.SIMULATED
     if simulated or not may_be_known(desk.settings(), desk.environment):
         desk.verifies = simulated
@@ -260,7 +262,7 @@ async def _look_into_contract(desk: Desk) -> None:
         desk.contract().check(Operation.VERIFY, simulated=False)
 
     try:
-        await desk.lanes.network.run(check, timeout_s=_CONTRACT_TIMEOUT_S, wait_s=_CONTRACT_WAIT_S)
+        await desk.lanes.network.run(check, timeout_s=_CONTRACT_TIMEOUT_S, wait_s=wait_s)
         desk.verifies = True
     except AgentError as error:
         if error.code is not Code.DEVICE_BUSY:

@@ -35,8 +35,9 @@ async def run(
     until its outcome is journalled, and the page is told where to find it.
 
     Raises software.notAuthorised; clientRef.reused and device.busy of a clientRef; authMode.*, user.required; what
-    `plan` raises; contract.*, insi.notConfigured, certificate.*, rate.limited: all before any card or code. Then the
-    codes of `credentials` and of an attempt; from the first attempt on with the facts traceId and attempts.
+    `plan` raises; contract.*, traits.refused {member, rule: required} for what the contract wants of this call,
+    insi.notConfigured, certificate.*, rate.limited: all before any card or code. Then the codes of `credentials` and
+    of an attempt; from the first attempt on with the facts traceId and attempts.
     """
     call = Call(desk, asker, params, operation, *desk.software_of(asker.origin))
     work = desk.finish(_referenced(call, plan))
@@ -49,6 +50,8 @@ async def run(
             raise AgentError(Code.OPERATION_CANCELLED, **call.run.facts()) from None
         work.cancel()
         await asyncio.wait([work])
+        if call.run is not None and call.run.attempts:
+            raise AgentError(Code.OPERATION_CANCELLED, **call.run.facts()) from None
         raise
 
 
@@ -104,7 +107,10 @@ async def _perform(call: Call, plan: Callable[[], Plan]) -> TracedResult:
     await desk.keys_at_hand()
     await asker.progress("insi.queued")
     async with desk.insi_turn.taken_by(asker.origin, wait_s=None):
-        contract = await on_network(desk, partial(_make_ready, desk, call.operation, mode))
+        if desk.leaving:  # what only waits for its turn ends too: nothing of it was asked
+            raise AgentError(Code.AGENT_SWITCHING)
+        contract = await on_network(desk, partial(_make_ready, desk, planned, call.operation, mode))
+        await desk.proxy_at_hand()
         if mode is AuthMode.ORGANISATION:
             desk.choose_certificate(await desk.organisations(), asker.origin)  # one that does not do costs no call
         desk.rates.check(Rated.INSI_CALL, asker.origin, desk.settings().limits, desk.now())
@@ -120,10 +126,16 @@ async def _perform(call: Call, plan: Callable[[], Plan]) -> TracedResult:
                 raise
 
 
-def _make_ready(desk: Desk, operation: Operation, mode: AuthMode) -> "Contract":
+def _make_ready(desk: Desk, plan: Plan, operation: Operation, mode: AuthMode) -> "Contract":
     """On the network lane, where the contract is loaded too: other pages do not wait for it."""
+    from lxml import etree
+
+    from agent.insi.envelope import write_body
+
     contract = desk.contract()
     contract.check(operation, simulated=desk.environment is Environment.SIMULATED)
+    if first := plan.next(None):  # what it lacks for this contract is known before any code
+        write_body(first, etree.Element("essai"), contract=contract, send_key=desk.settings().insi.send_key)
     desk.teleservice.check(mode)
     return contract
 

@@ -1,4 +1,4 @@
-"""trace.get: one operation of this origin, as the journal holds it."""
+"""trace.get: one operation of this origin in this environment, as the journal holds it."""
 
 from base64 import b64encode
 
@@ -11,10 +11,10 @@ from agent.workflows.desk import Asker, Desk
 
 
 async def get(desk: Desk, asker: Asker, params: TraceGetParams) -> TraceGetResult:
-    """Raises trace.unknown, also for another origin's trace."""
+    """Raises trace.unknown, also for a trace of another origin or environment."""
 
     def read() -> tuple[StoredTrace | None, bytes | None]:
-        found = desk.journal.trace(params.trace_id, asker.origin)
+        found = desk.journal.trace(params.trace_id, asker.origin, desk.environment)
         image = desk.journal.image(params.trace_id, asker.origin) if found and params.image else None
         return found, image
 

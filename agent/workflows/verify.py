@@ -53,12 +53,14 @@ class _Verification(Plan):
 def _verification(params: VerifyParams) -> _Verification:
     ins, traits = params.ins, params.traits
     noticed = rules.check_given(ins)
+    birth_name, given_names = names.birth_name(traits.birth_name), names.given_names(traits.given_names)
     query = VerifyQuery(
         matricule=ins.matricule,
         key=ins.key,
         oid=ins.oid,
-        birth_name=names.birth_name(traits.birth_name),
-        given_names=" ".join(names.given_names(traits.given_names)),
+        birth_name=birth_name,
+        given_name=given_names[0],
+        given_names=" ".join(given_names),
         sex=traits.sex,
         birth_date=traits.birth_date,
         birth_place_code=traits.birth_place_code,

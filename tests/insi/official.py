@@ -7,6 +7,8 @@ elements, a repeated sequence, a schema that includes another.
 
 from pathlib import Path
 
+from agent.insi.contract import Contract, open_contract
+
 WSDL = "http://schemas.xmlsoap.org/wsdl/"
 SEARCH = "1 Contrat/Recherche v9.wsdl"
 VERIFY = "1 Contrat/Verif.WSDL"
@@ -168,7 +170,15 @@ ASKED = schema(
         "Depot",
         '<x:sequence maxOccurs="unbounded">'
         '<x:element name="Identite" type="t:Identite" minOccurs="0"/>'
-        + element("Dossier", sequence('<x:element name="Personne" type="t:Personne"/>', element("Rang")), least=0)
+        + element(
+            "Dossier",
+            sequence(
+                '<x:element name="Numero" type="t:Numero"/>',
+                '<x:element name="Personne" type="t:Personne"/>',
+                element("Rang"),
+            ),
+            least=0,
+        )
         + '</x:sequence><x:attribute name="lot" type="x:string" use="required"/>',
     )
     + root("Accuse", sequence(element("Code"), element("Recu", sequence(element("Numero")))))
@@ -190,6 +200,17 @@ VERIFY_WSDL = (
     + _operation("deposer", "urn:exemple:deposer", "t:Depot", "t:Accuse")
     + _operation("retirer", "urn:exemple:retirer", "t:Retrait", "t:Retour")
     + "</w:definitions>"
+)
+OTHER = "urn:exemple:autre/espace"
+REPLY = (
+    sequence(
+        element("Code"),
+        element("Motif", least=0, most="unbounded"),
+        element("Avis", sequence(element("Code")), least=0, most=2),
+        element("Sens", least=0),
+        '<x:element ref="k:Sens" minOccurs="0"/>',
+    )
+    + '<x:attribute name="code" type="x:string"/>'
 )
 FILES = {
     SEARCH: SEARCH_WSDL,
@@ -235,13 +256,18 @@ action = "urn:exemple:deposer"
 [request]
 element = "{{{V}}}Depot"
 
+omits = ["count"]
+
 [request.values]
 "@lot" = "reference"
 
 [request.items]
 element = "Dossier"
+omits = ["key", "birthPlaceCode"]
 
 [request.items.values]
+"Numero" = "matricule"
+"Numero/@domaine" = "oid"
 "Personne/Nom" = "birthName"
 "Personne/Prenoms" = "givenNames"
 "Personne/Genre" = "sex"
@@ -287,3 +313,43 @@ def package(folder: Path, files: dict[str, str] | None = None, bindings: dict[st
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(content, encoding="utf-8")
     return folder
+
+
+def asking(
+    folder: Path, demand: str, values: str, *, more: str = "", header: bool = False, **sections: str
+) -> Contract:
+    """The contract of a package whose verification asks this DEMANDE and answers REPONSE.
+
+    `demand`: what is in its type; `more`: other elements and types; `sections` of the binding: constants, answer.
+    """
+    others = f'<x:import namespace="{OTHER}" schemaLocation="autre.xsd"/>'
+    schemas = schema(V, others + root("DEMANDE", demand) + root("REPONSE", REPLY) + more, more=f'xmlns:k="{OTHER}"')
+    wsdl = (
+        f"""{_HEAD} targetNamespace="{V}" xmlns:t="{V}" xmlns:k="{OTHER}"><w:types>{schemas}
+  <x:schema><x:import namespace="http://www.w3.org/2005/08/addressing" schemaLocation="ws-addr.xsd"/></x:schema>
+  </w:types>"""
+        + _operation("verifier", "urn:exemple:verifier", "t:DEMANDE", "t:REPONSE")
+        + "</w:definitions>"
+    )
+    if header:
+        wsdl = wsdl.replace("</w:message>", '<w:part name="h" element="k:Num"/></w:message>', 1)
+        wsdl = wsdl.replace("</w:input>\n", '<s:header message="t:verifier" part="h" use="literal"/></w:input>\n', 1)
+    omits = [name for name in ("key", "birthPlaceCode") if f'"{name}"' not in values]
+    binding = f"""
+operation = "WS_INS3"
+action = "urn:exemple:verifier"
+[request]
+element = "{{{V}}}DEMANDE"
+omits = {omits}
+[request.values]
+{values}
+[request.constants]
+{sections.get("constants", "")}
+[answer]
+element = "{{{V}}}REPONSE"
+{sections.get("answer", 'code = "Code"')}
+outcomes = {{ "1" = "verified", "2" = "notVerified" }}
+"""
+    types = schema(OTHER, '<x:element name="Num" type="x:string"/><x:element name="Sens" type="x:string"/>')
+    files = {**FILES, VERIFY: wsdl, "autre.xsd": types}
+    return open_contract(package(folder, files, {"v.toml": binding}), None)

@@ -135,6 +135,76 @@ def test_what_is_not_there_or_stands_twice_is_unreadable(body: str, shape: Answe
     assert refusal(body, shape).code is Code.INSI_UNREADABLE
 
 
+@pytest.mark.parametrize(
+    ("body", "shape"),
+    [
+        (VERIFIED.replace("OK", "O<x>K</x>"), VERIFY),
+        (TAKEN.replace("L-1", "L-<x>1</x>"), DEPOSIT),
+        (TAKEN.replace('"00"', '"00" xmlns:y="urn:y" y:code="99"'), DEPOSIT),
+        (READY.replace(">00<", "><x/>00<"), BATCH),
+        (READY.replace(">OK<", ">O<x>K</x><"), BATCH),
+    ],
+)
+def test_a_code_or_a_name_with_elements_inside_or_told_twice_is_unreadable(body: str, shape: AnswerShape) -> None:
+    """What several say together, nobody said."""
+    assert refusal(body, shape).code is Code.INSI_UNREADABLE
+
+
+def test_a_label_never_stops_an_answer() -> None:
+    """A refusal with its reasons, one element each, is a clear refusal."""
+    shape = AnswerShape(
+        element="{urn:x}REPONSE", code="Verdict/@code", label="Motif", outcomes={"NON CONFORME": "notVerified"}
+    )
+    verdict = '<Verdict code="NON CONFORME"/><Motif>Nom</Motif><Motif/><Motif>Date <b>fausse</b></Motif>'
+    refused = read_answer(reply(f'<REPONSE xmlns="urn:x">{verdict}</REPONSE>'), shape)
+    batch = read_batch(reply(READY.replace("<Libelle>Exacte", "<Libelle>Oui</Libelle><Libelle>Exacte")), BATCH)
+
+    assert refused == Answer("NON CONFORME", "Nom ; Date fausse", Outcome.NOT_VERIFIED)
+    assert batch.items[0].label == "Oui ; Exacte"
+
+
+def test_a_code_may_be_the_text_of_the_element_itself() -> None:
+    """`.` is the element itself: the body's, or a person's in a batch."""
+    verdict = AnswerShape(element="{urn:x}V", code=".", label="@motif", outcomes={"OK": "verified"})
+    taken = AnswerShape(element="{urn:x}D", code="@code", outcomes={"00": "accepted"}, batch=".")
+    batch = AnswerShape(
+        element="{urn:x}L",
+        code="@etat",
+        outcomes={"00": "ready"},
+        items="P",
+        item_reference="@ref",
+        item_code=".",
+        item_label=".",
+        item_outcomes={"OK": "verified"},
+    )
+
+    assert read_answer(reply('<V xmlns="urn:x" motif="Exact"> OK </V>'), verdict) == Answer(
+        "OK", "Exact", Outcome.VERIFIED
+    )
+    assert read_deposit(reply('<D xmlns="urn:x" code="00">L-1</D>'), taken).batch == "L-1"
+    assert read_batch(reply('<L xmlns="urn:x" etat="00"><P ref="un">OK</P></L>'), batch).items == [
+        BatchItem("un", "OK", "OK", Outcome.VERIFIED)
+    ]
+    with pytest.raises(AgentError) as refused:
+        read_answer(reply('<V xmlns="urn:x"><x>OK</x></V>'), verdict)
+    assert refused.value.code is Code.INSI_UNREADABLE
+
+
+def test_a_step_may_name_its_namespace_where_two_have_the_same_local_name() -> None:
+    said = '<V xmlns="urn:x" xmlns:a="urn:a/b"><R a:c="KO" c="OK"/><a:R c="x" a:c="y">KO</a:R></V>'
+
+    def outcome(code: str) -> Outcome:
+        shape = AnswerShape(element="{urn:x}V", code=code, outcomes={"OK": "verified", "KO": "notVerified"})
+        return read_answer(reply(said), shape).outcome
+
+    assert outcome("{urn:a/b}R") is Outcome.NOT_VERIFIED
+    assert outcome("{urn:x}R/@{urn:a/b}c") is Outcome.NOT_VERIFIED
+    for unclear in ("R", "{urn:x}R/@c"):
+        with pytest.raises(AgentError) as refused:
+            outcome(unclear)
+        assert refused.value.code is Code.INSI_UNREADABLE
+
+
 @pytest.mark.parametrize("shape", [VERIFY, DEPOSIT, BATCH])
 def test_a_fault_is_a_fault_for_every_operation(shape: AnswerShape) -> None:
     body = f"""<s:Fault xmlns:s="{SOAP}"><s:Code><s:Value>s:Sender</s:Value>

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from agent.errors import AgentError, Code
 from agent.insi.answers import Answer, read_answer
 from agent.insi.faults import may_repeat
+from agent.insi.operations import Operation
 from agent.insi.ports import HttpReply
 from agent.model import InsKind, Outcome
 
@@ -118,7 +119,7 @@ def test_a_code_of_no_table_is_shown_and_neither_found_nor_not_found() -> None:
 
     assert error.code is Code.INSI_FAULT_UNKNOWN
     assert error.facts["insi"] == {"code": "07", "subcode": "", "severity": "", "reason": "Nouveau cas", "detail": ""}
-    assert not may_repeat(error)
+    assert not may_repeat(error, Operation.BY_TRAITS)
 
 
 def test_a_fault_travels_verbatim() -> None:
@@ -177,6 +178,33 @@ def test_a_detail_of_another_shape_is_kept_as_its_text() -> None:
     assert (insi["code"], insi["detail"].strip()) == ("", "Erreur & technique.")
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        '<Erreur xmlns="" code="insi_102" severite="fatal">Technique.</Erreur>',
+        '<e:Erreur xmlns:e="urn:siram:2" code="insi_102" severite="fatal">Technique.</e:Erreur>',
+        '<e:Erreur xmlns:e="urn:siram" e:severite="fatal" e:code=" insi_102 ">Technique.</e:Erreur>',
+        '<Erreur xmlns=""/><e:Erreur xmlns:e="urn:siram" code="insi_102" severite="fatal">Technique.</e:Erreur>',
+    ],
+)
+def test_the_code_of_a_fault_is_read_in_whatever_namespace_it_is_said(error: str) -> None:
+    before, _, after = FAULT.partition("<siram:Erreur")
+    text = f"{before}{error}{after.partition('</siram:Erreur>')[2]}"
+
+    insi = refused(text, 500).facts["insi"]
+
+    assert (insi["code"], insi["severity"], insi["detail"]) == ("insi_102", "fatal", "Technique.")
+
+
+def test_of_two_errors_in_a_fault_none_is_lost() -> None:
+    other = '<siram:Erreur xmlns:siram="urn:siram" code="insi_7" severite="erreur">Autre cas.</siram:Erreur>'
+
+    insi = refused(FAULT.replace("</siram:Erreur>", "</siram:Erreur>" + other), 500).facts["insi"]
+
+    assert (insi["code"], insi["severity"]) == ("insi_102", "fatal")
+    assert insi["detail"] == "Erreur & technique. ; insi_7 Autre cas."
+
+
 def test_a_fault_of_soap_1_1_is_read_as_far_as_it_goes() -> None:
     text = f"""<e:Envelope xmlns:e="{SOAP_11}"><e:Body><e:Fault><faultcode>e:siram_100</faultcode>
         <faultstring>Refus.</faultstring><detail><s:Erreur xmlns:s="urn:siram" code=" desir_550 ">Inconnu.</s:Erreur>
@@ -209,7 +237,7 @@ def test_an_error_that_is_not_soap_is_said_with_its_status(status: int, repeat: 
 
     assert error.code is Code.INSI_HTTP
     assert error.facts == {"status": status}
-    assert may_repeat(error) is repeat
+    assert may_repeat(error, Operation.BY_TRAITS) is repeat
 
 
 @pytest.mark.parametrize(
@@ -237,7 +265,7 @@ def test_a_reply_without_a_whole_answer_is_unreadable(text: str) -> None:
     error = refused(text)
 
     assert error.code is Code.INSI_UNREADABLE
-    assert not may_repeat(error)
+    assert not may_repeat(error, Operation.BY_TRAITS)
 
 
 @pytest.mark.parametrize("status", [200, 202, 500])
@@ -257,7 +285,7 @@ def test_an_answer_is_known_by_its_name_wherever_it_stands_and_whatever_the_stat
 
 
 @pytest.mark.parametrize(
-    "name", ["RESULTAT", "CR", "CodeCR", "LibelleCR", "INDIVIDU", "INSACTIF", "IdIndividu", "NumIdentifiant", "Cle"]
+    "name", ["RESULTAT", "CR", "CodeCR", "INDIVIDU", "INSACTIF", "IdIndividu", "NumIdentifiant", "Cle"]
 )
 def test_what_stands_twice_and_tells_who_it_is_is_unreadable(name: str) -> None:
     """To choose one would be to invent."""
@@ -275,6 +303,35 @@ def test_a_trait_that_stands_twice_is_unreadable_too(name: str) -> None:
     other = FOUND.index(f"<{name}>")
 
     assert refused(FOUND[:other] + f"<{name}/>" + FOUND[other:]).code is Code.INSI_UNREADABLE
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        ("<OID>1.2.250.1.213.1.4.8", "<OID>1.2.250.1.213.1.4.<x>8</x>"),
+        ("<NumIdentifiant>1109999352001", "<NumIdentifiant>110999<x>9352001</x>"),
+        ("<NumIdentifiant>1109999352001", "<NumIdentifiant>1109999352001<x/>"),
+        ("<Cle>12", "<Cle>1<x>2</x>"),
+        ("<CodeCR>00", "<CodeCR>0<x>0</x>"),
+        ("<NomNaissance>INVENTE", "<NomNaissance>INV<x>ENTE</x>"),
+        ("<ListePrenom>PAUL", "<ListePrenom><Prenom>PAUL</Prenom>"),
+        ("<Sexe>M", "<Sexe><x>M</x>"),
+    ],
+)
+def test_a_value_with_elements_inside_is_unreadable(inside: tuple[str, str]) -> None:
+    """Their texts put together would be an INS, or a person, that nobody gave."""
+    assert refused(FOUND.replace(*inside)).code is Code.INSI_UNREADABLE
+
+
+def test_a_label_never_stops_an_answer() -> None:
+    """It identifies nobody: twice, or written with elements, it is told whole."""
+    twice = read(FOUND.replace("<LibelleCR>", "<LibelleCR>Trouvé</LibelleCR><LibelleCR/><LibelleCR>"))
+    marked = read(FOUND.replace("<LibelleCR>OK", "<LibelleCR>O<b>K</b>"))
+
+    assert [(answer.outcome, answer.label) for answer in (twice, marked)] == [
+        (Outcome.FOUND, "Trouvé ; OK"),
+        (Outcome.FOUND, "OK"),
+    ]
 
 
 def test_a_first_given_name_beside_the_list_or_alone_is_not_the_list() -> None:
@@ -339,10 +396,8 @@ def test_a_very_deep_reply_is_unreadable(depth: int) -> None:
 def test_an_inclusion_is_not_followed() -> None:
     asked = '<x:include xmlns:x="http://www.w3.org/2001/XInclude" parse="text" href="file:///etc/hostname"/>'
 
-    answer = read(FOUND.replace("INVENTE", asked))
-
-    assert answer.identity is not None
-    assert answer.identity.birth_name == ""
+    assert refused(FOUND.replace("INVENTE", asked)).code is Code.INSI_UNREADABLE
+    assert read(FOUND.replace("<LibelleCR>OK", f"<LibelleCR>{asked}")).label == ""
 
 
 def test_a_compressed_reply_is_unreadable() -> None:
@@ -379,6 +434,47 @@ def test_any_damage_to_a_reply_gives_an_answer_or_a_code(text: str, at: int, cut
     outcome = outcome_of(HttpReply(200, whole[:at] + put + whole[at + cut :], 1))
 
     assert isinstance(outcome, Answer) or outcome.startswith("insi.")
+
+
+ACCENTED = FOUND.replace(">INVENTE<", ">DUMÈ<")
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/soap+xml; charset=ISO-8859-1",
+        'application/soap+xml; action="x" ; Charset="iso-8859-1"',
+        "text/xml;charset=windows-1252",
+    ],
+)
+def test_the_content_type_tells_the_encoding_of_a_reply_that_does_not(content_type: str) -> None:
+    answer = read_answer(HttpReply(200, ACCENTED.encode("iso-8859-1"), 1, content_type=content_type))
+
+    assert answer.identity is not None
+    assert answer.identity.birth_name == "DUMÈ"
+
+
+def test_a_reply_that_tells_its_own_encoding_is_believed_before_the_content_type() -> None:
+    declared = '<?xml version="1.0" encoding="ISO-8859-1"?>' + ACCENTED
+
+    for body, said in ((ACCENTED.encode(), "iso-8859-1"), (declared.encode("iso-8859-1"), "utf-8")):
+        answer = read_answer(HttpReply(200, body, 1, content_type=f"application/soap+xml; charset={said}"))
+        assert answer.identity is not None
+        assert answer.identity.birth_name == "DUMÈ"
+
+
+@pytest.mark.parametrize("charset", ["", "x-inconnu", "base64", "\x00", "é"])
+def test_an_encoding_that_nobody_knows_tells_nothing(charset: str) -> None:
+    reply = HttpReply(200, ACCENTED.encode("iso-8859-1"), 1, content_type=f"text/xml; charset={charset}")
+
+    assert outcome_of(reply) is Code.INSI_UNREADABLE
+
+
+@given(st.text(max_size=60), st.binary(max_size=40))
+def test_any_content_type_gives_an_answer_or_a_code(said: str, put: bytes) -> None:
+    for content_type in (said, f"text/xml; charset={said}"):
+        outcome = outcome_of(HttpReply(200, ACCENTED.encode("iso-8859-1") + put, 1, content_type=content_type))
+        assert isinstance(outcome, Answer) or outcome.startswith("insi.")
 
 
 def test_an_answer_does_not_print_its_identity() -> None:

@@ -11,9 +11,10 @@ from agent.errors import AgentError, Code
 from agent.insi.contract import open_contract
 from agent.insi.contract.bindings import AnswerShape, Binding, Items, Reason, Request, read_binding
 from agent.insi.contract.files import Trouble
-from agent.insi.operations import Operation
+from agent.insi.operations import VALUES, Operation, Use
 from tests.insi.official import BINDINGS, V, package
 
+OURS = Path(__file__).parent.parent.parent / "agent" / "insi" / "contract"
 VERIFICATION, DEPOSIT, FETCHED = (BINDINGS[name] for name in ("verification.toml", "depot.toml", "retrait.toml"))
 
 
@@ -33,9 +34,13 @@ def test_a_binding_is_read_whole() -> None:
         request=Request(
             element=f"{{{V}}}Depot",
             values={"@lot": "reference"},
+            omits=("count",),
             items=Items(
                 element="Dossier",
+                omits=("key", "birthPlaceCode"),
                 values={
+                    "Numero": "matricule",
+                    "Numero/@domaine": "oid",
                     "Personne/Nom": "birthName",
                     "Personne/Prenoms": "givenNames",
                     "Personne/Genre": "sex",
@@ -67,6 +72,12 @@ def test_a_binding_is_read_whole() -> None:
         ('"notVerified"', '"accepted"', "answer.outcomes.2 = accepted"),
         ('"notVerified"', '"peut-être"', "answer.outcomes.2"),
         ('outcomes = { "1" = "verified", "2" = "notVerified" }', "", "answer.outcomes"),
+        (f'"{{{V}}}Verdict"', '"Verdict"', "answer.element"),
+        ('"Identite/@cle" = "key"', '"Identite/@cle/." = "key"', "request.values.Identite/@cle/."),
+        ('"Identite/@cle" = "key"', '"{urn: x}cle" = "key"', "request.values.{urn: x}cle"),
+        ("[request.values]", 'omits = ["key"]\n[request.values]', "request.omits = key"),
+        ("[request.values]", 'omits = ["matricule"]\n[request.values]', "request.omits = matricule"),
+        ("[request.values]", 'omits = ["rank"]\n[request.values]', "request.omits = rank"),
         ("[request.constants]", '[request.items]\nelement = "A"\nvalues = {}\n[request.constants]', "request.items"),
     ],
 )
@@ -87,6 +98,54 @@ def test_a_key_that_is_wrong_is_named(there: str, instead: str, path: str) -> No
 )
 def test_a_batch_needs_more_keys(content: str, path: str) -> None:
     assert wrong(content)[1:] == (path, Reason.KEY)
+
+
+def without(content: str, value: str) -> str:
+    """This binding, without the line that sends this value last."""
+    lines = content.splitlines()
+    del lines[max(at for at, line in enumerate(lines) if line.endswith(f'= "{value}"'))]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("value", ["matricule", "oid", "birthName", "givenNames", "sex", "birthDate"])
+def test_a_binding_that_leaves_out_what_is_to_be_verified_is_refused_whatever_the_schema_allows(value: str) -> None:
+    """INSi would say that somebody else's INS is verified."""
+    assert wrong(without(VERIFICATION, value)) == ("WS_INS3", f"request.values = {value}", Reason.NEEDED)
+    assert wrong(without(DEPOSIT, value)) == ("WS_INS4", f"request.items.values = {value}", Reason.NEEDED)
+
+
+def test_what_tells_the_persons_and_the_batches_apart_is_needed_too() -> None:
+    assert wrong(without(DEPOSIT, "reference"))[1:] == ("request.items.values = reference", Reason.NEEDED)
+    assert wrong(without(FETCHED, "batch"))[1:] == ("request.values = batch", Reason.NEEDED)
+
+
+@pytest.mark.parametrize("operation", [Operation.WITH_VITALE, Operation.BY_TRAITS])
+def test_a_search_is_sent_whole_too(operation: Operation) -> None:
+    """The birth place of a search is a step of its own: a binding without it would ask the same again."""
+    ours = (OURS / f"{operation.lower()}.toml").read_text(encoding="utf-8")
+    needed = {name for name, use in VALUES[operation].items() if use is Use.SENT}
+
+    assert needed >= {"birthDate"} | ({"nirOfInsured", "rank"} if "1" in operation else {"birthName", "birthPlaceCode"})
+    for value in needed:
+        assert wrong(without(ours, value))[1:] == (f"request.values = {value}", Reason.NEEDED)
+
+
+@pytest.mark.parametrize("value", ["key", "birthPlaceCode"])
+def test_what_may_be_left_out_is_left_out_by_its_name(value: str) -> None:
+    """A binding does not forget: it says so."""
+    assert wrong(without(VERIFICATION, value)) == ("WS_INS3", f"request.values = {value}", Reason.LEFT_OUT)
+
+    said = without(VERIFICATION, value).replace("[request.values]", f'omits = ["{value}"]\n[request.values]')
+    assert read_binding(said.encode(), "essai.toml").request.omits == (value,)
+
+
+def test_a_search_whose_answer_is_not_the_one_we_read_is_refused() -> None:
+    ours = (OURS / "ws_ins2.toml").read_text(encoding="utf-8")
+
+    assert wrong(ours.replace("INSiResultat}", "INSiResultat2}"))[1:] == (
+        "answer.element = {http://www.cnamts.fr/INSiResultat2}RESULTAT",
+        Reason.KEY,
+    )
 
 
 @pytest.mark.parametrize("operation", ["", 'operation = "WS_INS9"', "operation = 3", "operation = []"])
@@ -167,8 +226,8 @@ def refused(folder: Path, operation: Operation, **bindings: str) -> dict[str, An
         ('"Personne/Nom"', '"Personne/Patronyme"', "Personne/Patronyme", Reason.UNKNOWN),
         ('"Identite/Ins/@domaine"', '"Identite/Ins/@oid"', "Identite/Ins/@oid", Reason.UNKNOWN),
         ('"Personne/Naissance/Le"', '"Personne/Naissance"', "Personne/Naissance", Reason.UNKNOWN),
-        ('"Personne/Genre" = "sex"', "", "Personne/Genre", Reason.UNFILLED),
-        ('"Identite/Ins/@domaine" = "oid"', "", "Identite/Ins/@domaine", Reason.UNFILLED),
+        ('"Personne/Genre" = "sex"', '"Identite/Provisoire" = "sex"', "Personne/Genre", Reason.UNFILLED),
+        ('"Identite/Ins/@domaine"', '"Identite/Provisoire"', "Identite/Ins/@domaine", Reason.UNFILLED),
         ('[request.constants]\n"Service" = "INSI"', "", "Service", Reason.UNFILLED),
         ('"Service" = "INSI"', '"Service" = "INSI"\n"Services" = "1"', "Services", Reason.UNKNOWN),
         ("urn:exemple:verifier", "urn:exemple:verifie", "action = urn:exemple:verifie", Reason.ACTION),
@@ -201,9 +260,14 @@ def test_what_the_contract_does_not_have_is_named_with_file_operation_and_path(
 @pytest.mark.parametrize(
     ("name", "there", "instead", "path"),
     [
-        ("depot", 'element = "Dossier"', 'element = "Dossiers"', "Dossiers/Personne/Genre"),
-        ("depot", '"Rang" = "reference"', "", "Dossier/Rang"),
-        ("depot", '"@lot" = "reference"', "", "@lot"),
+        ("depot", 'element = "Dossier"', 'element = "Dossiers"', "Dossiers/Numero"),
+        ("depot", '"Rang" = "reference"', '"Personne/Naissance/A" = "reference"', "Dossier/Rang"),
+        (
+            "depot",
+            'omits = ["count"]\n\n[request.values]\n"@lot" = "reference"',
+            'omits = ["count", "reference"]\n\n[request.values]',
+            "@lot",
+        ),
         ("depot", '"Recu/Numero"', '"Numero"', "Numero"),
         ("retrait", 'items = "Ligne"', 'items = "Lignes"', "Lignes"),
         ("retrait", '"@avis"', '"Avis"', "Ligne/Avis"),
@@ -211,6 +275,7 @@ def test_what_the_contract_does_not_have_is_named_with_file_operation_and_path(
 )
 def test_the_same_within_a_batch(tmp_path: Path, name: str, there: str, instead: str, path: str) -> None:
     operation = Operation.DEPOSIT if name == "depot" else Operation.FETCH
+    assert there in BINDINGS[f"{name}.toml"]
     changed = BINDINGS[f"{name}.toml"].replace(there, instead)
 
     assert refused(tmp_path, operation, **{name: changed})["path"] == path
@@ -257,8 +322,7 @@ def test_each_refusal_has_facts_of_its_own(tmp_path: Path) -> None:
 
 def test_our_placeholder_stays_one_in_any_folder(tmp_path: Path) -> None:
     """A copy of its files makes no contract of it."""
-    ours = Path(__file__).parent.parent.parent / "agent" / "insi" / "contract"
-    contract = open_contract(ours, ours)
+    contract = open_contract(OURS, OURS)
 
     with pytest.raises(AgentError) as caught:
         contract.check(Operation.VERIFY, simulated=False)

@@ -27,7 +27,7 @@ WHOLE_CARD = VitaleQuery(
     "2841276451089", "2015-02-01", 2, birth_name="DURAND", certified_nir="2150276451002", key_of_insured="69"
 )
 VERIFIED = VerifyQuery(
-    "2501099999999", None, "1.2.250.1.213.1.4.8", "D'INVENTE", "ANNA LOU", "F", "1950-00-00", "2A004", ()
+    "2501099999999", None, "1.2.250.1.213.1.4.8", "D'INVENTE", "ANNA", "ANNA LOU", "F", "1950-00-00", "2A004", ()
 )
 BATCH = DepositQuery("lot-1", (("a", VERIFIED), ("b", VERIFIED)))
 FETCH = FetchQuery("INSI-0007")

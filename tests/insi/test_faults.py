@@ -15,6 +15,7 @@ from agent.insi.faults import (
     short_code,
     short_label,
 )
+from agent.insi.operations import Operation
 from agent.model import Outcome
 
 FAULTS = [row for row in TABLE if isinstance(row.ours, Code)]
@@ -97,7 +98,25 @@ def test_an_unknown_fault_is_kept_verbatim() -> None:
     ],
 )
 def test_only_what_was_down_is_asked_again(error: AgentError, repeat: bool) -> None:
-    assert may_repeat(error) is repeat
+    for operation in (Operation.WITH_VITALE, Operation.BY_TRAITS, Operation.VERIFY, Operation.FETCH):
+        assert may_repeat(error, operation) is repeat
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AgentError(Code.INSI_TIMEOUT),
+        AgentError(Code.INSI_UNREACHABLE),  # also closed without a reply, once the message had gone
+        AgentError(Code.INSI_HTTP, status=504),
+        fault("desir_1020", "S:siram_40"),
+    ],
+)
+def test_a_batch_that_may_have_arrived_is_not_deposited_twice(error: AgentError) -> None:
+    assert not may_repeat(error, Operation.DEPOSIT)
+
+
+def test_a_batch_that_never_left_may_be_deposited_again() -> None:
+    assert may_repeat(AgentError(Code.PROXY_UNREACHABLE), Operation.DEPOSIT)
 
 
 @named(FAULTS)

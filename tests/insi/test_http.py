@@ -20,7 +20,9 @@ from agent.insi.faults import may_repeat
 from agent.insi.http import ClientMaterial, Endpoint, HttpTeleservice, Limits
 from agent.insi.operations import TraitsQuery
 from agent.insi.ports import Sender
+from agent.insi.proxy import Route
 from agent.model import AuthMode
+from agent.places import one_at_a_time
 from agent.simulator.pki import Issued, issue_organisation, make_ca
 from agent.tls_key import load_key
 from tests.insi.conftest import World, ask, audited, client
@@ -61,7 +63,7 @@ def test_each_misbehaviour_has_its_code_and_the_next_call_works(
         ask(network, ORGANISATION, QUERY)
 
     assert error.value.code is code
-    assert may_repeat(error.value) is repeat
+    assert may_repeat(error.value, QUERY.operation) is repeat
     assert code_of(network) == "00"
     assert len(insi.requests) == 3  # nothing was retried behind our back
     network.close()
@@ -82,6 +84,15 @@ def test_the_message_travels_as_soap_12_with_its_action(network: HttpTeleservice
     assert reply.status == 500
     assert insi.requests[0].body == b"<x/>"
     assert insi.requests[0].content_type == 'application/soap+xml; charset=utf-8; action="urn:an:action"'
+
+
+def test_the_reply_comes_with_its_content_type(network: HttpTeleservice, insi: SimulatedInsi) -> None:
+    """It may be all that tells how the reply is encoded."""
+    insi.misbehave(Misbehaviour.HTML_503)
+
+    replies = [network.post(Sender(ORGANISATION), "urn:an:action", b"<x/>") for _ in range(2)]
+
+    assert [reply.content_type for reply in replies] == ["text/html", "application/soap+xml; charset=utf-8"]
 
 
 # ---------------------------------------------------------------- kept sessions
@@ -118,6 +129,29 @@ def test_a_session_that_was_silent_or_open_for_long_is_opened_anew(
 
     network.close()
     assert len(connections) == 2
+
+
+def test_a_silent_session_is_closed_whoever_calls_next(world: World) -> None:
+    """That of a certificate that was renewed is never asked for again."""
+    former: list[ssl.SSLSocket] = []
+    heard: list[bytes] = []
+
+    def answer_and_stay(server: Scripted, connection: ssl.SSLSocket) -> None:
+        answer(server, connection)
+        former.append(connection)
+
+    def answer_and_look(server: Scripted, connection: ssl.SSLSocket) -> None:
+        answer(server, connection)
+        heard.append(former[0].recv(1))
+
+    with scripted(world, [answer_and_stay, answer_and_look]) as server:
+        network = HttpTeleservice(lambda _: Endpoint(server.url, world.ca.pem), limits=Limits(kept_idle_s=0))
+        for name in ("former", "present"):
+            network.post(Sender(ORGANISATION, name), "urn:an:action", b"<x/>")
+
+    former[0].close()
+    assert heard == [b""]  # before the client itself was closed
+    network.close()
 
 
 def test_closing_ends_the_connections_and_the_next_call_opens_its_own(
@@ -231,7 +265,7 @@ def test_a_client_certificate_that_the_server_refuses_is_said(world: World, insi
         ask(client(world, insi, organisation=refused), ORGANISATION, QUERY)
 
     assert error.value.code is Code.INSI_CERTIFICATE_REFUSED
-    assert not may_repeat(error.value)
+    assert not may_repeat(error.value, QUERY.operation)
     assert insi.requests == []
 
 
@@ -263,6 +297,60 @@ def test_an_address_that_is_none_is_not_configured(world: World, url: str) -> No
 @pytest.mark.parametrize("name", ["personne.invalid", "a" * 64 + ".invalid", "a..b"])
 def test_a_name_that_nobody_has_is_unreachable(world: World, name: str) -> None:
     assert code_of(HttpTeleservice(lambda _: Endpoint(f"https://{name}/lps", world.ca.pem))) == "insi.unreachable"
+
+
+# ---------------------------------------------------------------- what hangs
+
+
+def test_a_name_server_that_hangs_costs_a_call_its_time_and_sends_nothing(world: World, insi: SimulatedInsi) -> None:
+    network, answers = client(world, insi, total_s=0.3), threading.Event()
+
+    with audited("socket.getaddrinfo", lambda *_: answers.wait(10)) as answered:
+        assert code_of(network) == "insi.timeout"
+        assert answered == []  # it still hangs
+        answers.set()
+
+    assert insi.requests == []
+    assert code_of(client(world, insi)) == "00"
+
+
+def test_a_way_that_is_not_found_in_time_costs_a_call_its_time_and_sends_nothing(
+    world: World, insi: SimulatedInsi
+) -> None:
+    found, returned = threading.Event(), list[bool]()
+
+    def routes(_url: str) -> list[Route]:
+        returned.append(found.wait(10))
+        return [Route(None)]
+
+    network = HttpTeleservice(
+        lambda _: Endpoint(insi.url(AuthMode.CPX), world.ca.pem), routes=routes, limits=Limits(total_s=0.3)
+    )
+    assert code_of(network, AuthMode.CPX) == "insi.timeout"
+    assert returned == []
+    found.set()
+
+    with pytest.raises(AgentError) as error:
+        ask(network, AuthMode.CPX, QUERY)
+    assert error.value.code is not Code.INSI_TIMEOUT  # the message came: it has no assertion
+    assert len(insi.requests) == 1
+    network.close()
+
+
+def test_a_key_whose_folder_another_program_keeps_costs_a_call_its_time(
+    world: World, insi: SimulatedInsi, tmp_path: Path
+) -> None:
+    own = ClientMaterial(world.organisation.chain_pem, world.organisation.key)
+    endpoint = Endpoint(insi.url(ORGANISATION), world.ca.pem, own)
+    network = HttpTeleservice(lambda _: endpoint, private_folder=tmp_path, limits=Limits(total_s=0.5))
+
+    with one_at_a_time(tmp_path / "tls.lock"):
+        assert code_of(network) == "insi.timeout"
+
+    assert insi.requests == []
+    patient = HttpTeleservice(lambda _: endpoint, private_folder=tmp_path)
+    assert code_of(patient) == "00"
+    patient.close()
 
 
 @contextmanager

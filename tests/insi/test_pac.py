@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 from http import HTTPStatus
 from pathlib import Path
 
@@ -107,6 +109,23 @@ def test_a_script_reads_no_file_and_sees_no_variable(folder: Path, monkeypatch: 
     assert said(script(folder, 'return found.sort().join(" ") + JSON.stringify(dukpy)', before)) == (
         'no no no no{"url":"https://insi.example/","host":"insi.example"}'
     )
+
+
+def test_a_script_that_talks_is_heard_by_nobody(folder: Path) -> None:
+    """It might else fill the log of the session; the pipe is one, a file its process cannot write."""
+    body = """for (var line = 0; line < 100; line++) { console.error("bruit"); console.warn("bruit"); alert("bruit") }
+        console.log("bruit"); call_python("dukpy.log.error", "bruit"); return "DIRECT" """
+    asks = "import sys; from agent.insi.pac import ask; print(ask(sys.argv[1], 'https', 'insi.example', timeout_s=60))"
+
+    done = subprocess.run(
+        [sys.executable, "-c", asks, script(folder, body)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert (done.stdout, done.stderr) == ("DIRECT\n", "")
 
 
 @pytest.mark.parametrize(

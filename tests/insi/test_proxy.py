@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from agent.config import Proxy, Source, load
 from agent.errors import AgentError, Code
 from agent.insi.fake_insi import SimulatedInsi
+from agent.insi.faults import may_repeat
 from agent.insi.http import ClientMaterial, Endpoint, HttpTeleservice, Limits
 from agent.insi.ports import Sender
 from agent.insi.proxy import KEPT_S, Route, Routes, basic, judge_answer, parse_answer
@@ -97,6 +98,9 @@ def test_an_account_without_a_password_in_the_keyring_is_said_before_anything_is
         ({"use": "explicit", "address": "https://proxy"}, "proxy.address"),
         ({"use": "explicit", "address": "http://user:word@proxy"}, "proxy.address"),
         ({"use": "explicit", "address": "http://proxy/"}, "proxy.address"),
+        ({"use": "explicit", "address": "http://proxy:0"}, "proxy.address"),
+        ({"use": "explicit", "address": "http://proxy:99999"}, "proxy.address"),
+        ({"use": "explicit", "address": "http://[1:2]:3128"}, "proxy.address"),
         ({"use": "system"}, "proxy"),  # on Windows alone
     ],
 )
@@ -106,6 +110,26 @@ def test_a_way_that_lacks_what_it_needs_is_refused_by_name(wrong: dict[str, str]
 
     assert (refused.value.code, refused.value.facts["setting"]) == (Code.CONFIG_INVALID, setting)
     assert "word" not in str(refused.value)
+
+
+@pytest.mark.parametrize("address", ["http://proxy", "http://proxy.example:65535", "http://[2001:db8::1]:3128"])
+def test_a_proxy_has_a_name_or_an_address_and_perhaps_a_port(address: str) -> None:
+    assert fixed(use="explicit", address=address).address == address
+
+
+@pytest.mark.parametrize("found", [{"use": "script", "script": "http://wpad/wpad.dat"}, {"use": "system"}])
+def test_no_account_is_set_where_whoever_answers_on_the_network_names_the_proxy(found: dict[str, str]) -> None:
+    """Basic would be sent to it unasked."""
+    with pytest.raises(AgentError) as refused:
+        load([(Source.MACHINE, {"proxy": {**found, "user": USER}})])
+
+    assert "proxy.user" in refused.value.detail
+    assert USER not in str(refused.value)
+
+
+@pytest.mark.parametrize("script", ["https://intranet.example/proxy.pac", "/etc/insi-agent/proxy.pac"])
+def test_an_account_goes_with_a_script_that_nobody_else_writes(script: str) -> None:
+    assert fixed(use="script", script=script, user=USER).user == USER
 
 
 # ---------------------------------------------------------------- scripts
@@ -300,6 +324,7 @@ def test_a_server_that_a_real_proxy_cannot_reach_is_the_proxys_refusal(world: Wo
 
     assert refused.value.code is Code.PROXY_REFUSED
     assert refused.value.facts["status"] >= 500
+    assert refused.value.row.retryable is may_repeat(refused.value, QUERY.operation) is False
 
 
 def test_a_proxy_that_is_down_gives_way_to_the_next_one(world: World, insi: SimulatedInsi, tmp_path: Path) -> None:

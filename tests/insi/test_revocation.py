@@ -134,6 +134,10 @@ def test_a_list_may_come_as_text() -> None:
     assert status(Lists(ca=b"\n" + text)) is Status.GOOD
 
 
+def test_of_a_chain_that_nobody_showed_nothing_is_known() -> None:
+    assert Revocation().status([], Lists(), NOW) is Status.UNKNOWN
+
+
 def test_of_the_anchor_itself_nothing_is_asked() -> None:
     lists = Lists()
 
@@ -321,6 +325,28 @@ def test_a_clock_that_was_set_back_makes_no_list_last_longer() -> None:
 
 
 # ---------------------------------------------------------------- whatever comes
+
+
+def of_no_version(whole: bytes, version: str) -> bytes:
+    """The same list or certificate, of a version that there is not: one byte is another one."""
+    known = bytes.fromhex(version)
+    assert whole.find(known) in range(4, 12)
+    return whole.replace(known, known[:-1] + b"\x09", 1)
+
+
+def test_a_list_of_an_unknown_version_proves_nothing() -> None:
+    """It comes over plain http: who changes one byte must not end the call."""
+    whole = of_ca()
+
+    assert status(Lists(ca=whole)) is Status.GOOD
+    assert status(Lists(ca=of_no_version(whole, "020101"))) is Status.UNKNOWN
+
+
+def test_a_certificate_of_an_unknown_version_proves_nothing() -> None:
+    server, ca, _ = (of_no_version(one.der, "a003020102") for one in chain())
+
+    assert Revocation().status([server, chain()[1].der], Lists(), NOW) is Status.UNKNOWN
+    assert Revocation().status([chain()[0].der, ca], Lists(), NOW) is Status.UNKNOWN
 
 
 @settings(max_examples=150, deadline=None)

@@ -126,6 +126,14 @@ def test_an_oid_of_no_table_is_said() -> None:
 NO_INS = [f"1.2.250.1.213.1.4.{last}" for last in ("13", "14", "1", "1.2", "1.10.3", "2")]
 
 
+@pytest.mark.parametrize("oid", ["urn:oid:1.2.250.1.213.1.4.8", "1.2.250.1.213.1.4.8&ISO^NH", "1.2.250..8", "INS", "1"])
+def test_what_is_no_oid_makes_no_ins(oid: str) -> None:
+    """Nobody can tell from it what the number is."""
+    odd = Ins(matricule="1810163220751", key="40", oid=oid, kind=kind_of(oid))
+
+    assert judge(Outcome.FOUND, identity(ins=odd)) == Judgement(False, ["oid.notIns"], ["oid.unknown"])
+
+
 @pytest.mark.parametrize("oid", NO_INS)
 def test_a_number_that_is_no_ins_is_not_integrated_as_one(oid: str) -> None:
     """The social security number, and the INS of before 2017."""

@@ -4,6 +4,7 @@ import socket
 import ssl
 import threading
 import urllib.request
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,8 +21,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from agent.errors import AgentError, Code
 from agent.insi.fake_insi import SimulatedInsi
+from agent.insi.fake_style import Misbehaviour
 from agent.insi.faults import may_repeat
 from agent.insi.http import Endpoint, HttpTeleservice, Limits
+from agent.insi.operations import Operation
 from agent.insi.ports import HttpReply, Sender
 from agent.insi.proxy import Route, basic
 from agent.insi.revocation import Status
@@ -30,6 +33,7 @@ from agent.simulator.pki import Issued, issue_ca, issue_server, make_ca, make_cr
 from agent.tls_key import load_key
 from tests.insi.conftest import audited
 from tests.parts.lists import HANGS, ListHost, list_host
+from tests.parts.odd_proxy import closes, odd_proxy
 from tests.parts.tinyproxy import tinyproxy
 
 CARD = Sender(AuthMode.CPX)
@@ -85,7 +89,7 @@ def refusal(insi: SimulatedInsi, **how: Any) -> AgentError:
     with pytest.raises(AgentError) as error:
         ask(insi, **how)
     assert insi.received == 0
-    assert not may_repeat(error.value)
+    assert not may_repeat(error.value, Operation.BY_TRAITS)
     return error.value
 
 
@@ -113,6 +117,32 @@ def test_a_server_of_another_authority_is_an_interception_and_the_authority_is_n
 
     assert refused.code is Code.INSI_INTERCEPTED
     assert refused.facts == {"issuer": "SIMULATEUR-INSI-AGENT, Inspection TLS du CHU"}
+
+
+def test_the_name_of_an_inspection_is_told_in_one_short_printable_line() -> None:
+    """It is a stranger's text, for a log and a page."""
+    box = make_ca("Inspection\n\x1b[31m\u202egro.eciffo " + "x" * 34)
+
+    with insi_as(issue_server(box)) as insi:
+        refused = refusal(insi)
+
+    assert refused.facts == {"issuer": "SIMULATEUR-INSI-AGENT, Inspection??[31m?gro.eciffo " + "x" * 34}
+
+
+def test_an_inspection_whose_certificate_is_of_no_version_is_still_told() -> None:
+    shown = issue_server(make_ca("Inspection TLS du CHU"))
+    version = bytes.fromhex("a003020102")
+    odd = b64encode(shown.der.replace(version, version[:-1] + b"\x09", 1)).decode()
+    pem = f"-----BEGIN CERTIFICATE-----\n{odd}\n-----END CERTIFICATE-----\n".encode()
+
+    insi = SimulatedInsi(pem, shown.key_pem, known().anchors, record=True)
+    insi.start()
+    try:
+        refused = refusal(insi)
+    finally:
+        insi.stop()
+
+    assert (refused.code, refused.facts) == (Code.INSI_INTERCEPTED, {})
 
 
 def test_one_authority_for_each_endpoint_the_test_ca_is_none_of_production() -> None:
@@ -481,6 +511,75 @@ def test_a_proxy_that_never_ends_its_answer_has_until_the_connections_deadline()
         network.close()
 
 
+def served(server: Issued) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    load_key(context, server.chain_pem, server.key)
+    return context
+
+
+def test_where_the_direct_way_leads_nowhere_the_proxy_behind_it_is_tried() -> None:
+    """As browsers do with a script's « DIRECT; PROXY a »: nothing was sent."""
+    at_insi = served(issue_server(known().ca, names=["insi.invalid"]))
+    heard: list[bytes] = []
+
+    def lead_on(connection: socket.socket) -> None:
+        heard.append(connection.recv(4096))
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        with at_insi.wrap_socket(connection, server_side=True) as inside:
+            while b"<x/>" not in inside.recv(4096):
+                pass
+            inside.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    with scripted_proxy(lead_on) as proxy:
+        endpoint = Endpoint("https://insi.invalid/lps", known().anchors)
+        network = HttpTeleservice(lambda _: endpoint, routes=lambda _url: [Route(None), proxy])
+        assert network.post(CARD, "urn:an:action", b"<x/>").status == 204
+        network.close()
+
+    assert heard[0].startswith(b"CONNECT insi.invalid:443 ")
+
+
+@pytest.mark.parametrize("what", [Misbehaviour.RESET, Misbehaviour.TRUNCATED])
+def test_a_message_that_may_have_arrived_goes_no_other_way(what: Misbehaviour) -> None:
+    with odd_proxy(closes) as proxy, insi_as(issue_server(known().ca)) as insi:
+        network = by(insi, Route(None), Route(proxy.address))
+        for _ in range(2):  # on a new connection, then on a kept one
+            insi.misbehave(what)
+            with pytest.raises(AgentError):
+                network.post(CARD, "urn:an:action", b"<x/>")
+            assert network.post(CARD, "urn:an:action", b"<x/>").status == 500
+        network.close()
+
+        assert insi.received == 4
+        assert proxy.heads == []
+
+
+def test_a_server_that_is_not_believed_is_sought_by_no_other_way() -> None:
+    with odd_proxy(closes) as proxy, insi_as(issue_server(make_ca("Inspection TLS du CHU"))) as insi:
+        with pytest.raises(AgentError) as error:
+            by(insi, Route(None), Route(proxy.address)).post(CARD, "urn:an:action", b"<x/>")
+
+        assert error.value.code is Code.INSI_INTERCEPTED
+        assert proxy.heads == []
+
+
+def test_a_list_whose_host_the_direct_way_does_not_reach_comes_by_the_proxy_behind_it() -> None:
+    with list_host() as proxy:
+        chain = igc(crl="http://listes.invalid/acr-el.crl")
+        proxy.at = {
+            "http://listes.invalid/acr-el.crl": make_crl(chain.root),
+            "http://listes.invalid/aci-el-org.crl": make_crl(chain.ca),
+        }
+        with insi_as(issue_server(chain.ca, crl="http://listes.invalid/aci-el-org.crl")) as insi:
+            network = HttpTeleservice(
+                lambda _: Endpoint(insi.url(AuthMode.CPX), chain.anchors),
+                routes=lambda _url: [Route(None), Route(proxy.url("").rstrip("/"))],
+                limits=Limits(revocation="hard"),
+            )
+            assert network.post(CARD, "urn:an:action", b"<x/>").warnings == ()
+            network.close()
+
+
 def test_the_lists_are_read_through_a_real_proxy_as_the_messages_are(
     lists: ListHost, chain: Igc, insi: SimulatedInsi, tmp_path: Path
 ) -> None:
@@ -499,6 +598,27 @@ def test_the_lists_are_read_through_a_real_proxy_as_the_messages_are(
     assert sorted(lists.asked) == ["/aci-el-org.crl", "/acr-el.crl"]
     assert len([port for port in ports if port == proxy.port]) == 3
     assert [said.count(f"GET {lists.url(path)} ") for path in lists.asked] == [1, 1]
+
+
+def test_a_way_to_the_lists_that_is_not_found_in_time_costs_no_more_than_they_may(
+    lists: ListHost, chain: Igc, insi: SimulatedInsi
+) -> None:
+    """A script that hangs for their host alone."""
+    found, returned = threading.Event(), list[bool]()
+
+    def routes(url: str) -> list[Route]:
+        if url.startswith("http:"):
+            returned.append(found.wait(10))
+        return [Route(None)]
+
+    endpoint = Endpoint(insi.url(AuthMode.CPX), chain.anchors)
+    network = HttpTeleservice(lambda _: endpoint, routes=routes, limits=SOFT)
+
+    assert network.post(CARD, "urn:an:action", b"<x/>").warnings == UNCHECKED
+    assert returned == []
+    found.set()
+    network.close()
+    assert lists.asked == []
 
 
 def test_a_proxy_that_does_not_know_us_gives_no_list(

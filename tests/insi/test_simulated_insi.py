@@ -191,7 +191,7 @@ def test_every_known_fault_is_read_as_its_family(network: HttpTeleservice, insi:
 # ------------------------------------------------------------ the placeholder contract
 
 LEONARDO = VerifyQuery(
-    "1140263220833", "56", NIR_OID, "DE VINCI", "LEONARDO PIERO", "M", "2014-02-01", "63220", ("matricule",)
+    "1140263220833", "56", NIR_OID, "DE VINCI", "LEONARDO", "LEONARDO PIERO", "M", "2014-02-01", "63220", ("matricule",)
 )
 
 

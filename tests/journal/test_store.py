@@ -22,6 +22,8 @@ from agent.model import Environment, Profile
 
 from .making import KEY, KEYS, NEW_KEY, NOW, OLD_KEY, ORIGIN, REPLY, found, intent, journal, not_found, whole
 
+HERE = Environment.SIMULATED  # where what these tests write was asked
+
 
 def tampered(folder: Path, *statements: str) -> None:
     """What somebody with access to the file, and without the key, can do."""
@@ -54,7 +56,7 @@ def test_an_operation_is_given_back_as_it_was_told(tmp_path):
     own.conclude(second, found())
     own.finish("trace-1", NOW, lambda _seq, _previous: b'{"outcome":"found"}')
 
-    trace = own.trace("trace-1", ORIGIN)
+    trace = own.trace("trace-1", ORIGIN, HERE)
 
     assert trace is not None
     assert [1, 2] == [attempt.attempt for attempt in trace.attempts]
@@ -88,7 +90,7 @@ def test_the_digest_of_an_answer_is_told_with_the_key_alone_and_leaves_with_its_
 
     own = journal(tmp_path)
     codes = ("00", "01", "insi.timeout")
-    told = [own.trace(code, ORIGIN).attempts[0].outcome["responseSha256"] for code in codes]
+    told = [own.trace(code, ORIGIN, HERE).attempts[0].outcome["responseSha256"] for code in codes]
     assert [sha256(REPLY), sha256(REPLY), None] == told
     own.close()
     assert not [file for file in tmp_path.iterdir() if sha256(REPLY).encode() in file.read_bytes()]
@@ -97,7 +99,7 @@ def test_the_digest_of_an_answer_is_told_with_the_key_alone_and_leaves_with_its_
     own.close()
     tampered(tmp_path, "UPDATE entry SET personal = NULL, erased_at = '2035-01-01T00:00:00.000Z'")
     own = journal(tmp_path)
-    assert own.trace("01", ORIGIN).attempts[0].outcome["responseSha256"] is None
+    assert own.trace("01", ORIGIN, HERE).attempts[0].outcome["responseSha256"] is None
     own.close()
 
 
@@ -105,10 +107,24 @@ def test_another_origin_s_trace_is_answered_as_an_unknown_one(tmp_path):
     own = journal(tmp_path)
     whole(own, "trace-1")
 
-    assert own.trace("trace-1", "https://autre.example") is None
+    assert own.trace("trace-1", "https://autre.example", HERE) is None
     assert own.image("trace-1", "https://autre.example") is None
-    assert own.trace("nothing", ORIGIN) is None
+    assert own.trace("nothing", ORIGIN, HERE) is None
     assert [] == own.traces("https://autre.example")
+    own.close()
+
+
+def test_a_trace_of_another_environment_is_answered_as_an_unknown_one(tmp_path):
+    """Test and production share this journal. It is so before any part is opened: one may be unreadable."""
+    own = journal(tmp_path)
+    own.intend(replace(intent("trace-1"), environment=Environment.TEST))
+    own.close()
+
+    own = journal(tmp_path, keys=None)
+    assert own.trace("trace-1", ORIGIN, Environment.PRODUCTION) is None
+    with pytest.raises(AgentError) as unreadable:
+        own.trace("trace-1", ORIGIN, Environment.TEST)
+    assert unreadable.value.code is Code.KEYRING_ABSENT
     own.close()
 
 
@@ -156,6 +172,7 @@ def test_a_switch_is_noted_in_the_chain_and_who_made_it_is_sealed(tmp_path):
     failed = Switch(NOW, simulated, test, why="ports.busy", account="compte-3")
     own = journal(tmp_path)
     whole(own, "trace-1")
+    assert own.entered() is None
     own.switched(wanted)
     own.switched(failed)
     files = b"".join(file.read_bytes() for file in tmp_path.iterdir())
@@ -163,6 +180,7 @@ def test_a_switch_is_noted_in_the_chain_and_who_made_it_is_sealed(tmp_path):
 
     own = journal(tmp_path)
     assert [wanted, failed] == own.switches()
+    assert test == own.entered()
     assert Verdict(5) == own.verify()
     assert ["trace-1"] == [trace.trace_id for trace in own.traces(ORIGIN)]
     assert b"compte-3" not in files
@@ -196,7 +214,7 @@ def test_a_result_can_tell_its_own_place_and_commits_to_all_before_it(tmp_path):
 
     link = own.finish("trace-1", NOW, lambda seq, previous: json.dumps([seq, previous]).encode())
 
-    assert [link.seq, outcome.link] == json.loads(own.trace("trace-1", ORIGIN).result)
+    assert [link.seq, outcome.link] == json.loads(own.trace("trace-1", ORIGIN, HERE).result)
     own.close()
 
 
@@ -233,7 +251,7 @@ def test_what_was_written_is_read_by_the_next_agent_and_continued(tmp_path):
     whole(own, "trace-3")
 
     assert Verdict(9) == own.verify()
-    assert own.trace("trace-1", ORIGIN).result == b'{"outcome":"found"}'
+    assert own.trace("trace-1", ORIGIN, HERE).result == b'{"outcome":"found"}'
     own.close()
 
 
@@ -283,7 +301,7 @@ def test_what_was_stored_before_there_was_a_key_stays_readable(tmp_path):
         (tmp_path / f"head-{slot}.json").unlink()
 
     own = journal(tmp_path)
-    assert b'{"outcome":"found"}' == own.trace("trace-2", ORIGIN).result
+    assert b'{"outcome":"found"}' == own.trace("trace-2", ORIGIN, HERE).result
     assert REPLY == own.image("trace-1", ORIGIN)
     whole(own, "trace-3")
     assert REPLY == own.image("trace-3", ORIGIN)
@@ -301,7 +319,7 @@ def test_an_outcome_of_before_whose_digest_is_in_clear_stays_readable(tmp_path):
     store(tmp_path, replace(old, link=link, signature=KEY.sign_bytes(signed_bytes(old.seq, link, old.at))))
 
     own = journal(tmp_path)
-    trace = own.trace("trace-1", ORIGIN)
+    trace = own.trace("trace-1", ORIGIN, HERE)
     assert ("ab" * 32, None) == (trace.attempts[0].outcome["responseSha256"], trace.client_ref)
     assert own.by_client_ref(ORIGIN, "ref-1", NOW, Environment.SIMULATED) is None
     own.close()
@@ -314,7 +332,7 @@ def test_without_the_key_nothing_is_intended_and_what_is_clear_is_still_read(tmp
     for call in (
         own.check_key,
         lambda: own.intend(intent("trace-3")),
-        lambda: own.trace("trace-1", ORIGIN),
+        lambda: own.trace("trace-1", ORIGIN, HERE),
         lambda: own.image("trace-1", ORIGIN),
     ):
         with pytest.raises(AgentError) as refused:
@@ -334,13 +352,14 @@ def test_a_renewed_key_seals_what_comes_and_the_old_one_opens_what_was(tmp_path)
     own = journal(tmp_path, keys=Keys([NEW_KEY, OLD_KEY]))
     whole(own, "trace-3")
 
-    assert own.trace("trace-1", ORIGIN).result == own.trace("trace-3", ORIGIN).result == b'{"outcome":"found"}'
+    results = [own.trace(trace_id, ORIGIN, HERE).result for trace_id in ("trace-1", "trace-3")]
+    assert [b'{"outcome":"found"}'] * 2 == results
     assert Verdict(9) == own.verify()
     own.close()
     own = journal(tmp_path)  # the new key is lost
-    assert b'{"outcome":"found"}' == own.trace("trace-1", ORIGIN).result
+    assert b'{"outcome":"found"}' == own.trace("trace-1", ORIGIN, HERE).result
     with pytest.raises(AgentError) as refused:
-        own.trace("trace-3", ORIGIN)
+        own.trace("trace-3", ORIGIN, HERE)
     assert (Code.JOURNAL_UNAVAILABLE, {"entry": 7}) == (refused.value.code, refused.value.facts)
     own.close()
 
@@ -366,10 +385,10 @@ def test_a_part_that_is_not_as_it_was_written_is_said_with_its_entry_and_hides_n
     own = journal(tmp_path)
 
     with pytest.raises(AgentError) as refused:
-        own.trace("trace-2", ORIGIN)
+        own.trace("trace-2", ORIGIN, HERE)
 
     assert (Code.JOURNAL_UNAVAILABLE, {"entry": 6}) == (refused.value.code, refused.value.facts)
-    assert b'{"outcome":"found"}' == own.trace("trace-1", ORIGIN).result
+    assert b'{"outcome":"found"}' == own.trace("trace-1", ORIGIN, HERE).result
     assert [None, b'{"outcome":"found"}'] == [trace.result for trace in own.traces(ORIGIN)]
     assert REPLY == own.image("trace-2", ORIGIN)
     own.close()
@@ -384,7 +403,7 @@ def test_a_part_sealed_for_another_entry_does_not_open_even_with_our_own_signatu
     own = journal(tmp_path)
 
     with pytest.raises(AgentError) as refused:
-        own.trace("trace-2", ORIGIN)
+        own.trace("trace-2", ORIGIN, HERE)
 
     assert "entry 6: damaged" == refused.value.detail
     own.close()
@@ -406,8 +425,8 @@ def test_erasing_a_personal_part_leaves_nothing_to_guess_it_from(tmp_path):
     own = journal(tmp_path)
     assert 2 == len(set(kept)) and sha256(b"the same") not in kept
     assert Verdict(6) == own.verify()
-    assert (None, None) == (own.trace("trace-1", ORIGIN).result, own.image("trace-1", ORIGIN))
-    assert "00" == own.trace("trace-1", ORIGIN).attempts[0].outcome["code"]
+    assert (None, None) == (own.trace("trace-1", ORIGIN, HERE).result, own.image("trace-1", ORIGIN))
+    assert "00" == own.trace("trace-1", ORIGIN, HERE).attempts[0].outcome["code"]
     own.close()
 
 
@@ -590,7 +609,7 @@ def test_a_byte_changed_anywhere_in_the_file_gives_a_verdict_or_a_code(tmp_path,
 
     own = journal(tmp_path)
     codes = []
-    for call in (own.verify, lambda: own.trace("trace-1", ORIGIN), lambda: own.image("trace-2", ORIGIN)):
+    for call in (own.verify, lambda: own.trace("trace-1", ORIGIN, HERE), lambda: own.image("trace-2", ORIGIN)):
         try:
             call()
         except AgentError as error:

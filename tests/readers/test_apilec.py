@@ -359,7 +359,7 @@ def test_the_agent_reads_by_the_library_when_the_settings_say_so_and_ends_it_whe
         """What the composition root reads of an agent."""
 
         settings = Settings.model_validate({"vitale": wanted})
-        options = type("Options", (), {"answers_itself": False, "simulate": False})
+        simulated = False
         places = type("Places", (), {"data": tmp_path, "state": tmp_path, "journal": tmp_path})
         on_stop = staticmethod(stops.append)
         session_changed = show_state = staticmethod(lambda: None)

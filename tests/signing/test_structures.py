@@ -141,13 +141,22 @@ def test_the_only_one_says_why_it_cannot_be_used(alone: OrganisationCertificate,
     assert refused(alone, certificate(CLINIC), structure=HOSPITAL).code is code
 
 
-def test_a_damaged_file_hides_no_other_and_is_named_where_it_may_be_the_one_that_is_missing() -> None:
+def test_a_damaged_file_hides_no_structure_that_is_named_but_may_be_the_one_that_is_missing() -> None:
     damaged, hospital = AgentError(Code.CERTIFICATE_UNREADABLE, "ValueError"), certificate(HOSPITAL)
 
-    assert chosen(damaged, hospital) is hospital
+    assert chosen(damaged, hospital, structure=HOSPITAL) is hospital
     assert refused(damaged, hospital, structure=CLINIC).code is Code.CERTIFICATE_UNREADABLE
     assert refused(damaged).code is Code.CERTIFICATE_UNREADABLE
     assert refused().code is Code.CERTIFICATE_MISSING
+
+
+@pytest.mark.parametrize("why", [Code.CERTIFICATE_UNREADABLE, Code.CERTIFICATE_MISSING, Code.KEYRING_ABSENT])
+def test_where_no_structure_is_named_a_file_that_does_not_open_leaves_none_the_only_one(why: Code) -> None:
+    """It may be the other structure's, that a call would else go out as."""
+    closed, hospital = AgentError(why), certificate(HOSPITAL)
+
+    assert refused(closed, hospital).code is refused(hospital, closed).code is why
+    assert refused(closed, hospital, certificate(CLINIC)).code is Code.CERTIFICATE_STRUCTURE
 
 
 def test_what_is_raised_again_is_not_what_was_kept() -> None:
@@ -170,21 +179,33 @@ _ANY = st.builds(
 
 
 @given(
-    found=st.lists(_ANY, max_size=5),
+    whole=st.lists(_ANY, max_size=5),
+    closed=st.sets(st.integers(0, 4), max_size=2),
     structure=st.sampled_from([None, HOSPITAL, CLINIC]),
     purpose=st.sampled_from(Purpose),
     environment=st.sampled_from(Environment),
 )
 def test_no_call_ever_goes_out_under_another_structure_environment_or_date(
-    found: list[OrganisationCertificate], structure: str | None, purpose: Purpose, environment: Environment
+    whole: list[OrganisationCertificate],
+    closed: set[int],
+    structure: str | None,
+    purpose: Purpose,
+    environment: Environment,
 ) -> None:
+    """Whatever the files hold that do not open."""
+
+    def serves(one: OrganisationCertificate) -> bool:
+        return one.environment == "unknown" or (one.environment == "production") == (environment == "production")
+
+    found = [AgentError(Code.KEYRING_ABSENT) if at in closed else one for at, one in enumerate(whole)]
     try:
-        one = chosen(*found, structure=structure, purpose=purpose, environment=environment)
+        chosen_one = chosen(*found, structure=structure, purpose=purpose, environment=environment)
     except AgentError:
         return
-    assert one.structure == structure or structure is None
-    assert one.not_before <= NOW <= one.not_after
-    assert one.environment == "unknown" or (one.environment == "production") == (environment == "production")
+    meant = {structure} if structure else {one.structure for one in whole if serves(one)}
+    assert meant == {chosen_one.structure}
+    assert chosen_one.not_before <= NOW <= chosen_one.not_after
+    assert serves(chosen_one)
 
 
 # ---------------------------------------------------------------- the files

@@ -62,6 +62,7 @@ class Shape:
     bam_version: str = "01_02"
     at: str = "2026-11-22T08:00:00.000Z"
     emitter: str = "899900000017"
+    instance: str = ""  # LPS/Instance, an element only if there is one
     more: str = ""  # other headers
     message_id: str = field(default_factory=lambda: f"uuid:{uuid4()}")
 
@@ -74,13 +75,14 @@ def message(body: str, shape: Shape | None = None) -> bytes:
         f'<c:ContexteBAM xmlns:c="urn:siram:bam:ctxbam" Nature="CTXBAM" Version="{shape.bam_version}">'
         f"<c:Id>{next(_ids)}</c:Id>{about}<c:COUVERTURE/></c:ContexteBAM>"
     )
+    instance = f"<c:Instance>{shape.instance}</c:Instance>" if shape.instance else ""
     parts = {
         "id": f'<MessageID xmlns="{WSA}">{shape.message_id}</MessageID>',
         "action": f'<Action xmlns="{WSA}">{shape.action}</Action>' if shape.action else "",
         "security": shape.security,
         "bam": shape.bam or bam,
         "lps": '<c:ContexteLPS xmlns:c="urn:siram:lps:ctxlps" Nature="CTXLPS" Version="01_00">'
-        f'<c:Id>{next(_ids)}</c:Id>{about}<c:LPS><c:IDAM R="4">{shape.idam}</c:IDAM></c:LPS></c:ContexteLPS>',
+        f'<c:Id>{next(_ids)}</c:Id>{about}<c:LPS><c:IDAM R="4">{shape.idam}</c:IDAM>{instance}</c:LPS></c:ContexteLPS>',
     }
     header = shape.between.join([*(parts[name] for name in shape.order.split()), shape.more])
     return (

@@ -190,6 +190,24 @@ def test_what_it_cannot_do_is_said(tmp_path: Path, folder: Path, arguments: list
     assert said in err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--batch-size", "0"], "--batch-size: un nombre entier est attendu, 1 au moins"),
+        (["--batch-size", "beaucoup"], "--batch-size: un nombre entier est attendu, 1 au moins"),
+        (["--batch-pending", "-1"], "--batch-pending: un nombre entier est attendu, 0 au moins"),
+        (["--assertion-max-age", "0"], "--assertion-max-age: un nombre entier est attendu, 1 au moins"),
+    ],
+)
+def test_a_number_that_is_none_or_too_small_is_said(tmp_path: Path, arguments: list[str], said: str) -> None:
+    process = simulator(tmp_path, *arguments)
+
+    _, err = process.communicate(timeout=30)
+
+    assert process.returncode == 2
+    assert said in err
+
+
 def test_where_the_simulator_is_forbidden_it_does_not_start(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text('simulate = "forbid"\n')
 

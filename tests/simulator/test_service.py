@@ -205,6 +205,62 @@ def test_a_search_that_begins_with_the_birth_place_is_served_and_remarked() -> N
     assert one.places_too_early == 1
 
 
+def test_what_another_client_searched_excuses_nobody() -> None:
+    """The search of one installation is no first attempt of another's."""
+    one, who = service(), ("DE VINCI", "LEONARDO", "M", "2014-02-01")
+    other = Shape(instance="00000000-0000-4000-8000-000000000002")
+
+    ask(one, traits(*who))
+    assert (read(ask(one, traits(*who, "63220"), other)), one.remarks) == ("00", [Remark.PLACE_FIRST])
+    assert (read(ask(one, traits(*who, "63220"))), one.remarks) == ("00", [])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        TOUSSAINT.replace("<Prenom>TOUSSAINT</Prenom><Sexe>M</Sexe>", "<Sexe>M</Sexe><Prenom>TOUSSAINT</Prenom>"),
+        TOUSSAINT.replace("<Sexe>", "<Civilite>M</Civilite><Sexe>"),
+        TOUSSAINT.replace("<Sexe>", "<x xmlns='urn:x'/><Sexe>"),
+        TOUSSAINT.replace("<Sexe>M</Sexe>", "<Sexe>M</Sexe><Sexe>M</Sexe>"),
+        TOUSSAINT.replace("<Sexe>", "<Sexe code='1'>"),
+    ],
+)
+def test_a_body_that_the_public_schema_refuses_is_served_and_remarked(body: str) -> None:
+    """How strict the real service is, nobody said."""
+    one = service()
+
+    assert (read(ask(one, body)), one.remarks) == ("00", [Remark.SCHEMA])
+
+
+def test_a_number_of_another_shape_than_the_schemas_is_remarked_too() -> None:
+    one, body = service(), card("1810163220751", "1981-01-01", "1")
+    other = body.replace("<NumIdentifiant>", "<Cle>40</Cle><NumIdentifiant>")
+
+    assert (read(ask(one, body, Shape(action=BY_CARD))), one.remarks) == ("00", [])
+    assert (read(ask(one, other, Shape(action=BY_CARD))), one.remarks) == ("00", [Remark.SCHEMA])
+
+
+@pytest.mark.parametrize(
+    ("date", "remarks"),
+    [
+        ("1960-13-45", [Remark.DATE]),
+        ("1961-02-29", [Remark.DATE]),
+        ("0000-01-01", [Remark.DATE]),
+        ("1960-13-00", [Remark.DATE]),
+        ("1960-00-00", []),
+        ("1960-05-00", []),
+        ("1960-00-31", []),
+        ("1960-02-29", []),
+    ],
+)
+def test_a_date_of_no_calendar_is_served_and_remarked(date: str, remarks: list[Remark]) -> None:
+    """A month or a day that nobody knows is 00."""
+    one = service()
+
+    assert (read(ask(one, traits("ADRTROIS", "TOUSSAINT", "M", date))), one.remarks) == ("01", remarks)
+    assert (read(ask(one, card("1810163220751", date, "1"), Shape(action=BY_CARD))), one.remarks) == ("01", remarks)
+
+
 def test_a_message_id_used_twice_is_served_and_remarked() -> None:
     one, shape = service(), Shape()
 

@@ -47,10 +47,13 @@ def test_the_most_pressing_thing_is_shown(state: TrayState, icon: Icon, sentence
     assert (icon, sentence) == (view.icon, view.menu[1].text)
 
 
-def test_a_switch_that_waits_is_a_line_of_the_menu():
-    lines = [line.text for line in view_of(TrayState(Environment.TEST, switching=True)).menu]
+def test_a_switch_that_waits_is_said_in_the_menu_and_can_be_withdrawn_there():
+    menu = view_of(TrayState(Environment.TEST, switching=True)).menu
 
-    assert "Changement demandé : les demandes en cours se terminent d'abord." in lines
+    assert MenuLine("Changement demandé : les demandes en cours se terminent d'abord.") in menu
+    assert MenuLine("Ne plus changer d'environnement ni de profil", Action.STAY) in menu
+    assert Action.SWITCH not in [line.action for line in menu]
+    assert next(line.action for line in menu if line.action) is Action.SITES  # what a click on the icon does
 
 
 def test_troubles_come_first_in_the_words_of_the_catalogue():

@@ -17,6 +17,7 @@ from tests.tray.asking import (
     key_until_gone,
     left_by_a_withdrawn_question,
     return_until_gone,
+    wait_until_armed,
 )
 
 TITLE = "^INSi Agent .+ environnement et profil$"
@@ -73,6 +74,15 @@ def test_what_is_locked_is_said_with_who_decided_it(source: str, words: str):
     assert shown.facts[0] == ("Environnement", f"test, avec des cartes de test (fixé par {words})")
 
 
+def test_what_counts_from_the_next_start_on_is_said_with_who_decided_it():
+    shown = page(replace(TEST, next_start=(("environment", "production"),), locked=(("environment", "machine policy"),)))
+
+    assert shown.facts[0][1] == (
+        "test, avec des cartes de test\n"
+        "au prochain démarrage : production, avec de vrais patients (fixé par la règle du poste)"
+    )
+
+
 def test_with_nothing_to_change_there_is_nothing_to_accept():
     shown = page(LOCKED)
 
@@ -99,13 +109,14 @@ def test_it_speaks_english_too():
 @pytest.mark.parametrize(
     ("keys", "answer"),
     [
-        (["space"], ("environment", "simulated")),
-        (["Down", "space"], ("environment", "production")),
-        (["Tab", "Tab", "space"], ("profile", "consumer")),
+        (["Tab", "space", "Tab", "Tab", "Tab", "Tab"], ("environment", "simulated")),
+        (["Tab", "Down", "space", "Tab", "Tab", "Tab"], ("environment", "production")),
+        (["Tab", "Tab", "Tab", "space", "Tab", "Tab"], ("profile", "consumer")),
     ],
 )
 def test_what_was_chosen_comes_back(desktop: Desktop, keys: list[str], answer: tuple[str, str]):
     def hands() -> None:
+        wait_until_armed(desktop, TITLE)
         desktop.key(*keys)
         return_until_gone(desktop, TITLE)
 
@@ -114,7 +125,7 @@ def test_what_was_chosen_comes_back(desktop: Desktop, keys: list[str], answer: t
 
 def test_nothing_is_changed_by_looking(desktop: Desktop):
     def hands() -> None:
-        desktop.key("Return", "Down", "Return")
+        desktop.key("space", "Return", "Down", "space", "Return")
         assert desktop.windows(TITLE)
         desktop.key("Escape")
 
@@ -133,6 +144,7 @@ def test_everything_it_may_say_fits_on_a_small_screen(desktop: Desktop):
         key_until_gone(desktop, TITLE, "Escape")
 
     long = replace(TEST, failed=Code.IDENTITY_DAMAGED, locked=(("profile", "command line"),))
+    long = replace(long, next_start=(("environment", "production"),))
     assert chosen(desktop, hands, long) is None
     assert bottoms[0] <= 768
 

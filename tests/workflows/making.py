@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from agent.errors import AgentError, Code
 from agent.insi.contract import Contract, open_contract
 from agent.insi.fake_service import FakeService
 from agent.insi.ports import HttpReply, Sender
+from agent.journal.ports import StoredTrace
 from agent.model import AuthMode, Environment, TracedResult
 from agent.pin import Pin
 from agent.protocol.messages import (
@@ -299,15 +300,16 @@ class Bench:
         asked = VerifyParams.model_validate({"ins": TOUSSAINTS_INS, "traits": TOUSSAINT, **params})
         return verify.verify(self.desk, self.asker(origin), asked)
 
+    def stored(self, trace_id: str, origin: str = SITE) -> StoredTrace:
+        """What the journal holds of an operation."""
+        found = partial(self.desk.journal.trace, trace_id, origin, self.desk.environment)
+        stored = self.do(self.desk.lanes.journal.run(found, timeout_s=10))
+        assert stored
+        return stored
+
     def attempts_of(self, trace_id: str, origin: str = SITE) -> list[str | None]:
         """The codes that the journal holds; None where there is no outcome."""
-
-        def read() -> list[str | None]:
-            stored = self.desk.journal.trace(trace_id, origin)
-            assert stored
-            return [attempt.outcome and attempt.outcome["code"] for attempt in stored.attempts]
-
-        return self.do(self.desk.lanes.journal.run(read, timeout_s=10))
+        return [attempt.outcome and attempt.outcome["code"] for attempt in self.stored(trace_id, origin).attempts]
 
     def close(self) -> None:
         if self.desk.exchanges:

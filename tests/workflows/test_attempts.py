@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -144,6 +145,60 @@ def test_between_two_attempts_there_is_the_pause_that_the_settings_want_and_none
 
     assert codes(result) == ["insi.unreachable", "01", "01", "01"]
     assert bench.pauses == [2, 0.5, 0.5]
+
+
+def test_each_repeat_waits_twice_as_long_as_the_one_before(bench: Bench) -> None:
+    """Section 12: a service that is down is not helped by more calls."""
+    bench.configure(insi={"retries": 3, "retry_pause_s": 1, "pause_s": 1.5})
+    bench.insi.fails = [AgentError(Code.INSI_UNREACHABLE) for _ in range(3)]
+
+    result = bench.do(bench.by_traits())
+
+    assert codes(result)[-1] == "00"
+    assert bench.pauses == [1.5, 2, 4]  # never shorter than between any two attempts
+
+
+class Noting(bytes):
+    """A reply that notes who reads it."""
+
+    def __new__(cls, content: bytes) -> "Noting":
+        noting = super().__new__(cls, content)
+        noting.readers = set()
+        return noting
+
+    readers: set[str]
+
+    def lstrip(self, *blanks: Any) -> bytes:
+        self.readers.add(threading.current_thread().name)
+        return super().lstrip(*blanks)
+
+
+@pytest.mark.parametrize("damage", [b"", b"<"])
+def test_an_answer_is_read_on_the_lane_of_the_network_and_kept_whatever_it_says(bench: Bench, damage: bytes) -> None:
+    """A long one would hold up whatever else the agent does."""
+    insi, replies = bench.insi, list[HttpReply]()
+
+    class Watched:
+        check, close = insi.check, insi.close
+
+        def post(self, sender: Sender, action: str, envelope: bytes) -> HttpReply:
+            reply = insi.post(sender, action, envelope)
+            replies.append(replace(reply, body=Noting(reply.body + damage)))
+            return replies[0]
+
+    bench.desk.teleservice = Watched()
+    if damage:
+        error = bench.refused(bench.by_traits())
+        assert (error.code, bench.attempts_of(error.facts["traceId"])) == (Code.INSI_UNREADABLE, ["insi.unreadable"])
+        trace_id = error.facts["traceId"]
+    else:
+        trace_id = bench.do(bench.by_traits()).trace.id
+    stored = bench.stored(trace_id)
+
+    assert isinstance(replies[0].body, Noting)
+    assert replies[0].body.readers == {"lane-network"}
+    assert stored.attempts[0].outcome
+    assert stored.attempts[0].outcome["httpStatus"] == 200
 
 
 def test_every_attempt_is_counted_by_its_code_faults_and_failures_too(bench: Bench) -> None:
@@ -317,10 +372,9 @@ def test_a_label_that_is_no_fixed_text_reaches_the_page_and_not_the_journals_cle
     )
     result = bench.do(bench.by_traits())
     trace_id = result.trace.id
-    stored = bench.do(bench.desk.lanes.journal.run(lambda: bench.desk.journal.trace(trace_id, SITE), timeout_s=10))
+    stored = bench.stored(trace_id)
 
     assert (result.outcome, result.label) == (Outcome.NOT_FOUND, "TOUSSAINT inconnu")
-    assert stored
     assert [attempt.outcome and attempt.outcome["label"] for attempt in stored.attempts] == ["?"]
 
 
@@ -366,9 +420,8 @@ def test_all_that_a_page_says_of_a_call_is_traced_and_what_is_personal_is_sealed
     }
     result = bench.do(calls[operation]())
     trace_id = result.trace.id
-    stored = bench.do(bench.desk.lanes.journal.run(lambda: bench.desk.journal.trace(trace_id, SITE), timeout_s=10))
+    stored = bench.stored(trace_id)
 
-    assert stored
     assert stored.params
     kept = json.loads(stored.params)
     assert {name: kept[name] for name in COMMON} == COMMON
@@ -383,7 +436,7 @@ def test_all_that_a_page_says_of_a_call_is_traced_and_what_is_personal_is_sealed
 def test_a_user_is_wanted_where_no_card_says_who_calls_and_only_outside_the_simulator(bench: Bench) -> None:
     row = {"name": "D", "version": "1", "origins": [SITE], "authorisation": {"test": "SIMULATEUR-0001"}}
     bench.desk.environment = Environment.TEST
-    bench.configure(software=[row], organisation={"certificates": ["organisation.p12"]})
+    bench.configure(software=[row], organisation={"certificates": ["/organisation.p12"]})
 
     assert bench.refused(bench.by_traits(authMode="organisation")).code is Code.USER_REQUIRED
     assert bench.do(bench.by_traits(authMode="organisation", user={"id": "u"})).trace.user

@@ -69,7 +69,7 @@ def files(bench: Bench, tmp_path: Path, ca: Issued) -> Files:
             {**row, "name": "Dossier", "origins": [SITE], "structure": HOSPITAL},
             {**row, "name": "Agenda", "origins": [OTHER]},
         ],
-        organisation={"certificates": ["configured.p12"]},
+        organisation={"certificates": ["/configured.p12"]},
     )
     return made
 
@@ -187,12 +187,22 @@ def test_a_structure_without_certificate_and_several_without_a_name_are_refused_
     assert nothing_happened(bench)
 
 
-def test_a_damaged_file_keeps_no_other_from_being_used_and_is_a_warning(bench: Bench, files: Files) -> None:
+def test_a_damaged_file_keeps_no_structure_that_is_named_from_calling_and_is_a_warning(
+    bench: Bench, files: Files
+) -> None:
     files.add_damaged()
     files.add(structure_id=HOSPITAL)
 
     assert by_certificate(bench).code == "00"
     assert [notice.reason for notice in greeting.notices(bench.desk)] == ["certificate.unreadable"]
+
+
+def test_software_that_names_no_structure_does_not_call_as_the_one_that_is_left(bench: Bench, files: Files) -> None:
+    files.add_damaged()
+    files.add(structure_id=HOSPITAL)
+
+    assert refused_by_certificate(bench, OTHER).code is Code.CERTIFICATE_UNREADABLE
+    assert nothing_happened(bench)
 
 
 def test_a_certificate_of_the_other_environment_is_refused_before_anything_is_sent(bench: Bench, files: Files) -> None:

@@ -369,7 +369,7 @@ def test_a_card_that_another_program_keeps_is_reset_as_soon_as_it_lets_go_and_me
     bench.do(bench.unlock())
     bench.readers.reset_fails = AgentError(Code.CARD_IN_USE, "held by another program")
     assert bench.do(bench.lock()).unlocked is False
-    waiting = bench.desk.unreset
+    waiting = bench.desk.resetting
     assert waiting is not None
     assert [notice.reason for notice in greeting.notices(bench.desk)] == ["cpx.codeStillVerified"]
 
@@ -384,7 +384,7 @@ def test_a_card_that_left_or_was_opened_anew_is_not_reset_later(bench: Bench, in
     bench.do(bench.unlock())
     bench.readers.reset_fails = AgentError(Code.CARD_IN_USE, "held by another program")
     bench.do(bench.lock())
-    waiting = bench.desk.unreset
+    waiting = bench.desk.resetting
     assert waiting is not None
     if instead == "taken out":
         bench.insert(CPS, None)

@@ -32,7 +32,7 @@ class Morning:
             "software": [],
             "profile": "consumer",
             "insi": {"provisional": "forbid", "lunar_dates": "refuse"},
-            "organisation": {"certificates": ["organisation.p12"]},
+            "organisation": {"certificates": ["/organisation.p12"]},
             "limits": {"insi_per_minute": 1},
         }
         self.params: dict[str, Any] = {

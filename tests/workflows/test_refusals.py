@@ -1,6 +1,7 @@
 """What is refused, with which code, and above all when: before a card, before a code, before a byte is sent."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -109,7 +110,7 @@ def test_outside_the_simulator_the_organisations_user_must_be_named(bench: Bench
     bench.desk.environment = Environment.TEST
     bench.configure(
         software=[{"name": "D", "version": "1", "origins": [SITE], "authorisation": {"test": "SIMULATEUR-0001"}}],
-        organisation={"certificates": ["organisation.p12"]},
+        organisation={"certificates": ["/organisation.p12"]},
     )
 
     assert bench.refused(bench.by_traits(authMode="organisation")).code is Code.USER_REQUIRED
@@ -132,6 +133,24 @@ def test_without_the_journals_key_nothing_is_asked_or_sent(bench: Bench) -> None
 
     assert bench.refused(bench.by_traits()).code is Code.KEYRING_ABSENT
     assert nothing_happened(bench)
+
+
+@pytest.mark.parametrize("mode", AuthMode)
+def test_the_password_of_the_proxy_is_read_before_any_code_and_where_keyrings_are_waited_for(
+    bench: Bench, mode: AuthMode
+) -> None:
+    """A keyring may ask the person: the network lane must not wait for them."""
+    where: list[str] = []
+
+    def read() -> None:
+        where.append(threading.current_thread().name)
+        assert not bench.person.questions
+        assert not bench.insi.received
+
+    bench.desk.read_proxy_password = read
+
+    assert bench.do(bench.by_traits(authMode=mode)).code == "00"
+    assert where == ["lane-secrets"]
 
 
 def test_a_search_without_a_further_step_is_not_continued_and_asks_for_no_code(bench: Bench) -> None:

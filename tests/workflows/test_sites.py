@@ -13,6 +13,7 @@ from agent.consent import Consent, Decided, Decisions
 from agent.errors import AgentError, Code
 from agent.model import Environment, Right
 from agent.protocol.messages import NoParams, Site, SiteParams
+from agent.protocol.methods import METHODS
 from agent.tray.bridge import ConsentQuestion, SitesQuestion
 from agent.workflows.sites import COMES_AND_GOES, CRASHES, Rules, Sites, listed
 
@@ -289,7 +290,7 @@ def test_the_answer_is_kept_and_the_conversations_settled() -> None:
 AUTHORISED = {"name": "x", "version": "1", "origins": [A], "authorisation": {"test": "1234"}}
 HERE = (Right.VITALE, Right.CPX, Right.RETRIEVE, Right.TRACE)  # rights of methods that this agent has
 NO_INSI = (Right.VITALE, Right.CPX, Right.TRACE)
-PACKAGE = {"contract": "paquet-officiel"}  # which may know WS_INS3
+PACKAGE = {"contract": "/paquet-officiel"}  # which may know WS_INS3
 
 
 @pytest.mark.parametrize(
@@ -318,6 +319,21 @@ def test_the_window_promises_only_what_the_site_could_really_do(
         await desk.asked(A)
 
         assert desk.question.rights == rights
+
+    run(story)
+
+
+def test_a_consent_gives_every_right_of_a_method_and_none_of_a_method_that_is_not_built() -> None:
+    """What its window cannot name, a consent of today does not cover."""
+    of_methods = {method.right for method in METHODS.values() if method.right} - {Right.ADMIN}
+
+    async def story() -> None:
+        desk = Desk(software=(AUTHORISED,), insi=PACKAGE)
+        desk.sites.wait(A, "page")
+        await desk.asked(A)
+        await desk.answer(A, Consent.ALLOW)
+
+        assert set(desk.question.rights) == desk.sites.allowed[A] == of_methods
 
     run(story)
 

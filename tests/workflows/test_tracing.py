@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+from typing import Any
 
 import pytest
 
@@ -10,10 +11,12 @@ from agent.errors import AgentError, Code
 from agent.insi.ports import HttpReply, Sender
 from agent.journal.ports import Conclusion, Intent, Link
 from agent.journal.store import Journal
-from agent.model import AuthMode
+from agent.model import AuthMode, Environment
 from agent.workflows import trace
 from tests.journal.making import found, intent
-from tests.workflows.making import LEONARDO, OTHER, TOUSSAINT, Bench
+from tests.workflows.making import LEONARDO, OTHER, SITE, TOUSSAINT, Bench
+
+NOBODY = {"birthName": "HOUILLES", "givenNames": ["PIERRE", "PAUL"], "sex": "M", "birthDate": "1993-01-27"}
 
 
 def test_a_call_that_fails_after_it_was_sent_says_where_its_trace_is(bench: Bench) -> None:
@@ -59,7 +62,7 @@ class Stubborn:
     def __init__(self, own: Journal, refuses: str, code: Code) -> None:
         self._own, self._refuses, self._code = own, refuses, code
         self.unfinished, self.trace, self.image, self.close = own.unfinished, own.trace, own.image, own.close
-        self.check_key = own.check_key
+        self.check_key, self.entered, self.switched = own.check_key, own.entered, own.switched
 
     def intend(self, asked: Intent) -> Link:
         self._check("intend")
@@ -202,6 +205,57 @@ def test_a_call_given_up_while_its_answer_is_written_down_names_that_attempt_onc
     assert bench.attempts_of(refused.facts["traceId"]) == ["00"]
 
 
+@pytest.mark.parametrize(("during", "answered"), [("pause", "01"), ("check", "00"), ("result", "00")])
+def test_a_call_given_up_after_an_attempt_says_where_its_trace_is(bench: Bench, during: str, answered: str) -> None:
+    """Between two attempts, while an answer is compared with its schema, and while the result is written down."""
+    reached, let_go, journal, own = threading.Event(), threading.Event(), bench.desk.journal, bench.contract()
+
+    def hold() -> None:
+        reached.set()
+        let_go.wait(20)
+
+    class Checking:
+        """The contract of the bench, which takes its time."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(own, name)
+
+        def faults_of_answer(self, _operation: object, _body: object) -> list[str]:
+            hold()
+            return []
+
+    class Finishing(Stubborn):
+        """A disk that takes its time for the result."""
+
+        def finish(self, *arguments: object) -> Link:
+            hold()
+            return super().finish(*arguments)
+
+    if during == "pause":
+        bench.desk.pause = lambda _seconds: asyncio.to_thread(hold)
+    elif during == "check":
+        bench.contract = Checking  # type: ignore[assignment]  # the same but for one
+    else:
+        bench.desk.journal = Finishing(journal, "", Code.INTERNAL)  # type: ignore[assignment]  # refuses nothing
+
+    async def give_up() -> AgentError:
+        call = asyncio.create_task(bench.by_traits(traits=NOBODY if during == "pause" else TOUSSAINT))
+        await asyncio.to_thread(reached.wait, 20)
+        call.cancel()
+        with pytest.raises(AgentError) as refused:
+            await call
+        let_go.set()
+        return refused.value
+
+    refused = bench.do(give_up())
+    bench.desk.journal = journal
+
+    assert refused.code is Code.OPERATION_CANCELLED
+    assert [attempt.code for attempt in refused.facts["attempts"]] == [answered]
+    assert bench.attempts_of(refused.facts["traceId"]) == [answered]
+    assert len(bench.insi.received) == 1
+
+
 def test_the_next_call_waits_for_one_that_was_given_up_and_is_not_refused(bench: Bench) -> None:
     bench.desk.teleservice = slow = Slow(bench)
 
@@ -271,8 +325,7 @@ def test_a_ref_whose_call_failed_may_be_used_for_another_call(bench: Bench) -> N
 
 def test_one_assertion_serves_all_attempts_while_it_is_young_and_is_signed_again_when_it_is_not(bench: Bench) -> None:
     """At most 60 s old, shared by the attempts of an operation."""
-    nobody = {"birthName": "HOUILLES", "givenNames": ["PIERRE", "PAUL"], "sex": "M", "birthDate": "1993-01-27"}
-    bench.do(bench.by_traits(traits=nobody))
+    bench.do(bench.by_traits(traits=NOBODY))
     assert bench.slot.calls.count("sign") == 1
     insi = bench.insi
 
@@ -286,7 +339,7 @@ def test_one_assertion_serves_all_attempts_while_it_is_young_and_is_signed_again
             return insi.post(sender, action, envelope)
 
     bench.desk.teleservice = HalfAMinute()
-    result = bench.do(bench.by_traits(traits=nobody))
+    result = bench.do(bench.by_traits(traits=NOBODY))
 
     assert [attempt.code for attempt in result.trace.attempts] == ["01"] * 3
     assert bench.slot.calls.count("sign") == 3
@@ -300,3 +353,16 @@ def test_a_trace_of_another_origin_is_unknown(bench: Bench) -> None:
     assert stored
     assert stored.model_dump_json() == result.model_dump_json()
     assert bench.refused(trace.get(bench.desk, bench.asker(OTHER), params)).code is Code.TRACE_UNKNOWN
+
+
+def test_a_trace_of_another_environment_is_unknown(bench: Bench) -> None:
+    """Test and production are in one journal: a test's identity is not to be taken for a real one."""
+    row = {"name": "D", "version": "1", "origins": [SITE], "authorisation": {"test": "SIMULATEUR-0001"}}
+    bench.configure(software=[row])
+    bench.desk.environment = Environment.TEST
+    params = trace.TraceGetParams(trace_id=bench.do(bench.by_traits()).trace.id, image=True)
+    assert bench.do(trace.get(bench.desk, bench.asker(), params)).image
+
+    bench.desk.environment = Environment.PRODUCTION
+
+    assert bench.refused(trace.get(bench.desk, bench.asker(), params)).code is Code.TRACE_UNKNOWN

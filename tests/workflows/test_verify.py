@@ -248,14 +248,14 @@ class Known:
 @pytest.mark.parametrize("binds", [True, False])
 def test_it_is_announced_where_the_official_package_binds_it(bench: Bench, binds: bool) -> None:
     bench.contract = lambda: Known(binds=binds)  # type: ignore[assignment, return-value]  # as much of it as is asked
-    wants_a_real_environment(bench, insi={"contract": "paquet-officiel"})
+    wants_a_real_environment(bench, insi={"contract": "/paquet-officiel"})
 
     assert ("insi.verify" in capabilities(bench)) is binds
 
 
 def test_while_insi_is_being_called_what_was_known_of_the_contract_counts(bench: Bench) -> None:
     bench.contract = lambda: Known(binds=True)  # type: ignore[assignment, return-value]  # the same
-    wants_a_real_environment(bench, insi={"contract": "paquet-officiel"})
+    wants_a_real_environment(bench, insi={"contract": "/paquet-officiel"})
     capabilities(bench)
 
     async def meanwhile() -> list[str]:
@@ -270,3 +270,17 @@ def test_while_insi_is_being_called_what_was_known_of_the_contract_counts(bench:
         return hello.capabilities
 
     assert "insi.verify" in bench.do(meanwhile())
+
+
+@pytest.mark.parametrize("numbers", [{"test": "1234"}, {"simulated": ""}, None])
+def test_who_has_no_authorisation_here_is_announced_no_call_of_insi(
+    bench: Bench, numbers: dict[str, str] | None
+) -> None:
+    row = {"name": "D", "version": "1", "origins": [SITE], "authorisation": numbers}
+    bench.configure(software=[row] if numbers else [])
+
+    announced = capabilities(bench)
+
+    assert bench.refused(bench.by_traits()).code is Code.SOFTWARE_NOT_AUTHORISED
+    assert [one for one in announced if one.startswith("insi.")] == []
+    assert {"vitale.read", "cpx.unlock", "trace.get"} <= set(announced)

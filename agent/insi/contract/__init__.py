@@ -5,7 +5,7 @@ public contract: a placeholder of ours stands for each until the package and a b
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -14,13 +14,15 @@ from typing import Any
 from lxml import etree
 
 from agent.errors import AgentError, Code
+from agent.insi import envelope
 from agent.insi.contract import check
 from agent.insi.contract.bindings import HEADERS, AnswerShape, Binding, Reason, Request, read_binding, unfit
 from agent.insi.contract.documents import Declared, declared
 from agent.insi.contract.files import Files, Trouble, read_small, unreadable
-from agent.insi.contract.schema import AnswerSchema
+from agent.insi.contract.schema import BodySchema
 from agent.insi.contract.shapes import Content, Shape, Unfit, write
-from agent.insi.operations import Operation
+from agent.insi.contract.trial import NAME, TRIALS
+from agent.insi.operations import PAGE_MAY_ADD, Operation, Query
 
 __all__ = ["AnswerShape", "Binding", "Contract", "Package", "Request", "open_contract"]
 
@@ -65,8 +67,10 @@ class Bound:
 
     @cached_property
     def faults(self) -> list[check.Fault]:
-        """Where the binding does not hold; an operation with one is not called."""
-        return list(check.faults(self.binding, self.declared))
+        """Where the binding does not hold, first of its paths, then of what it writes; with one nothing is called."""
+        found = list(check.faults(self.binding, self.declared))
+        trials = () if found else TRIALS[self.binding.operation]
+        return found or list(dict.fromkeys(fault for query in trials for fault in self._try(query)))
 
     def shape(self, element: str) -> Shape:
         """Of the body or of a header, once the binding holds."""
@@ -75,15 +79,40 @@ class Bound:
         return body if body.name == element else self.declared.headers[element]
 
     @cached_property
-    def answer_schema(self) -> AnswerSchema | None:
-        """None where the answer's schema is of no use to libxml2, which is logged."""
-        if self.declared is None or self.declared.answer is None or self.declared.answer_schema is None:
+    def request_schema(self) -> BodySchema | None:
+        """None where the request's schema is of no use to libxml2, which is logged."""
+        one = self.declared
+        return self._schema("requests", one.request_schema, one.request) if one else None
+
+    @cached_property
+    def answer_schema(self) -> BodySchema | None:
+        """The same of the answer's."""
+        one = self.declared
+        return self._schema("answers", one.answer_schema, one.answer) if one else None
+
+    def _schema(self, what: str, address: str | None, body: Shape | None) -> BodySchema | None:
+        if address is None or body is None:
             return None
         try:
-            return AnswerSchema(self.files, self.declared.answer_schema, self.declared.answer)
+            return BodySchema(self.files, address, body)
         except etree.XMLSchemaParseError as error:
-            log.warning("answers of %s are not checked: %s", self.binding.operation, error)
+            log.warning("%s of %s are not checked: %s", what, self.binding.operation, error)
             return None
+
+    def _try(self, query: Query) -> Iterator[check.Fault]:
+        """What is wrong with the body that this query makes."""
+        request = self.binding.request
+        try:
+            body = write(self.shape(request.element), request.content(*envelope.values(query)), etree.Element("essai"))
+        except Unfit as error:
+            if request.items and error.path == request.items.element:
+                yield check.Fault(error.path, Reason.SCHEMA)  # it may not stand once for each
+            # a page, or a card, may have what this query lacks; the first step of a search never does
+            elif query.operation is Operation.BY_TRAITS or error.path not in request.named:
+                yield check.Fault(error.path, Reason.UNFILLED)
+            return
+        for path in self.request_schema.faults(body, invented=NAME) if self.request_schema else []:
+            yield check.Fault(path.partition("/")[2] or path, Reason.SCHEMA)
 
 
 class Contract:
@@ -108,7 +137,8 @@ class Contract:
     def write(self, operation: Operation, request: Request, content: Content, into: Any) -> None:
         """Put the body of this operation, or one of its headers, into a message as its schema says.
 
-        Raises contract.binding {path} for what the schema wants and this content does not have.
+        Raises traits.refused {member, rule: required} for what the schema wants and the page may add; contract.binding
+        {path} for what it wants else and this content does not have.
         """
         bound = self._bound(operation)
         shape = bound.shape(request.element)
@@ -116,6 +146,10 @@ class Contract:
         try:
             write(shape, content, into, None if namespace in into.nsmap.values() else {"insi": namespace})
         except Unfit as error:
+            member = request.named.get(error.path)
+            if member in PAGE_MAY_ADD:
+                detail = f"{operation} wants {member}"
+                raise AgentError(Code.TRAITS_REFUSED, detail, member=member, rule="required") from None
             path = f"{shape.step}/{error.path}"
             raise unfit(bound.binding.file, operation, path, Reason.UNFILLED) from None
 
@@ -170,10 +204,9 @@ def _bind(
 
 
 def _as_declared(ours: Binding, found: Declared) -> Binding:
-    """Our binding, with the action and elements that the package gives."""
+    """Our binding, with the action and the request's element that the package gives. The answer's answers.py reads."""
     request = replace(ours.request, element=found.request.name) if found.request else ours.request
-    answer = replace(ours.answer, element=found.answer.name) if found.answer else ours.answer
-    return replace(ours, action=found.action, request=request, answer=answer, file=found.file)
+    return replace(ours, action=found.action, request=request, file=found.file)
 
 
 def read_bindings(folder: Path | None, bindings: Path | None) -> dict[Operation | None, Binding | AgentError]:

@@ -2,7 +2,9 @@
 
 WS_INS1 and WS_INS2 have a contract that we know; ours are beside this file. WS_INS3, 4 and 5 have no public
 one: whoever holds the official package writes theirs, and no code. ws_ins3.toml to ws_ins5.toml show the form.
-A path is the local names below the body's element, separated by slashes; `@name` as its last step is an attribute.
+A path is the local names below the body's element, separated by slashes; `@name` as its last step is an attribute,
+and `.` alone is the element itself. `{namespace}name` is a step too: the one to write where two members have the
+same local name. A value goes as envelope.py makes it: a contract that wants a date or a sex in another form needs code.
 """
 
 import tomllib
@@ -15,13 +17,19 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import ConfigDict, StringConstraints, TypeAdapter, ValidationError
 
 from agent.errors import AgentError, Code
-from agent.insi.contract.shapes import Content
-from agent.insi.operations import ITEM_VALUES, VALUES, Operation
+from agent.insi.contract.shapes import Content, steps_of
+from agent.insi.operations import ITEM_VALUES, VALUES, Operation, Use
 
-_STEP = r"[A-Za-z_][A-Za-z0-9_.-]{0,99}"
-ElementPath = Annotated[str, StringConstraints(pattern=rf"^({_STEP}(/{_STEP}){{0,15}}(/@{_STEP})?|@{_STEP})$")]
-ElementName = Annotated[str, StringConstraints(pattern=rf"^\{{[^{{}}\s]{{1,300}}\}}{_STEP}$")]
+_NAMESPACE = r"\{[^{}\s]+\}"
+_NAME = r"[A-Za-z_][A-Za-z0-9_.-]*"
+_STEP = f"({_NAMESPACE})?{_NAME}"
+_STEPS = rf"{_STEP}(/{_STEP}){{0,15}}"
+_MAX = 1_000
+ElementPath = Annotated[str, StringConstraints(pattern=rf"^(\.|{_STEPS}(/@{_STEP})?|@{_STEP})$", max_length=_MAX)]
+RepeatedPath = Annotated[str, StringConstraints(pattern=f"^{_STEPS}$", max_length=_MAX)]  # it stands once for each
+ElementName = Annotated[str, StringConstraints(pattern=f"^{_NAMESPACE}{_NAME}$", max_length=_MAX)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=300)]
+Constant = Annotated[str, StringConstraints(max_length=300)]  # empty: an element that is there, and no more
 ACTION = r"[!#-\[\]-~]{1,300}"  # it stands between quotes in an HTTP header
 
 
@@ -31,9 +39,14 @@ class Items:
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
-    element: ElementPath
+    element: RepeatedPath
     values: Mapping[ElementPath, str]  # path below it → name of a person's value
-    constants: Mapping[ElementPath, Text] = field(default_factory=dict)
+    constants: Mapping[ElementPath, Constant] = field(default_factory=dict)
+    omits: tuple[str, ...] = ()
+
+    def seen_from_above(self, texts: Mapping[str, str]) -> dict[str, str]:
+        """These by their paths below the body's element."""
+        return {self.element if path == _SELF else f"{self.element}/{path}": text for path, text in texts.items()}
 
 
 @dataclass(frozen=True)
@@ -44,7 +57,8 @@ class Request:
 
     element: ElementName
     values: Mapping[ElementPath, str]  # path → name of our value
-    constants: Mapping[ElementPath, Text] = field(default_factory=dict)  # path → text that is always the same
+    constants: Mapping[ElementPath, Constant] = field(default_factory=dict)  # path → text that is always the same
+    omits: tuple[str, ...] = ()  # the values that it leaves out on purpose
     items: Items | None = None
 
     def content(self, values: Mapping[str, str | None], each: Sequence[Mapping[str, str | None]] = ()) -> Content:
@@ -56,8 +70,13 @@ class Request:
 
     def paths(self) -> frozenset[str]:
         """Every path that is filled."""
-        below = [f"{self.items.element}/{path}" for path in _filled(self.items)] if self.items else []
-        return frozenset([*_filled(self), *below])
+        below = self.items.seen_from_above(self.items.constants) if self.items else {}
+        return frozenset([*self.named, *self.constants, *below])
+
+    @property
+    def named(self) -> dict[str, str]:
+        """Every path that a value fills, with its name."""
+        return {**self.values, **(self.items.seen_from_above(self.items.values) if self.items else {})}
 
 
 @dataclass(frozen=True)
@@ -73,7 +92,7 @@ class AnswerShape:
         default_factory=dict
     )  # INSi's code → what it means
     batch: ElementPath | None = None  # WS_INS4: INSi's name of the batch
-    items: ElementPath | None = None  # WS_INS5: the element that stands once for each person
+    items: RepeatedPath | None = None  # WS_INS5: the element that stands once for each person
     item_reference: ElementPath | None = None  # below `items`: ours, as it was deposited
     item_code: ElementPath | None = None
     item_label: ElementPath | None = None
@@ -104,19 +123,29 @@ class Reason(StrEnum):
 
     TOML = "le fichier n'est pas un TOML lisible"
     KEY = "cette clé manque, est inconnue, ou sa valeur n'est pas permise"
+    NEEDED = "aucun chemin n'envoie cette valeur, sans laquelle la demande serait une autre"
+    LEFT_OUT = "aucun chemin n'envoie cette valeur : la nommer dans omits si c'est voulu"
     TWICE = "deux fichiers décrivent la même opération"
     ACTION = "aucune opération du contrat n'a cette action"
     ELEMENT = "l'opération du contrat a un autre élément"
     UNKNOWN = "ce chemin n'existe pas dans le contrat"
+    AMBIGUOUS = "plusieurs éléments du contrat portent ce nom : l'écrire avec son espace de noms, {espace}nom"
+    REPEATED = "le contrat permet plusieurs fois cet élément, et un seul se lit"
     UNFILLED = "le contrat exige cet élément, et rien ne le remplit"
+    SCHEMA = "un message d'essai écrit d'après cette description ne suit pas le schéma, à cet endroit"
+    HEADER = "en-tête que l'agent n'envoie pas"
 
 
 PLACEHOLDER = "urn:insi-agent:placeholder:"
 
 _SELF = "."  # the element's own text
+_RESULT = "{http://www.cnamts.fr/INSiResultat}RESULTAT"  # what answers.py reads of a search
 _WSA = "{http://www.w3.org/2005/08/addressing}"
 
-# The headers of every operation. wsse:Security is none of these: what it holds is signed already, and stays as it is.
+# What it holds is signed already, and stays as it is.
+SECURITY = "{http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd}Security"
+
+# The other headers of every operation.
 ADDRESSING = (
     Request(f"{_WSA}MessageID", {_SELF: "messageId"}),
     Request(f"{_WSA}Action", {_SELF: "action"}),
@@ -185,8 +214,8 @@ def read_binding(content: bytes, file: str) -> Binding:
         steps = error.errors(include_input=False, include_url=False)[0]["loc"]
         key = ".".join(str(step) for step in steps if step != "[key]")
         raise unfit(file, known, key, Reason.KEY) from None
-    for key in _wrong_keys(binding):
-        raise unfit(file, known, key, Reason.KEY)
+    for key, reason in _wrong_keys(binding):
+        raise unfit(file, known, key, reason)
     return binding
 
 
@@ -202,27 +231,36 @@ def _reader() -> TypeAdapter[Binding]:
     return TypeAdapter(Binding)
 
 
-def _wrong_keys(binding: Binding) -> Iterator[str]:
-    """What pydantic cannot see: keys that lack, names that no value has, meanings of another operation."""
+def _wrong_keys(binding: Binding) -> Iterator[tuple[str, Reason]]:
+    """What pydantic cannot see: keys that lack, names that no value has, values unsent, meanings of another."""
     operation, request, answer = binding.operation, binding.request, binding.answer
     for key in _WANTED.get(operation, ()):
         section, _, name = key.partition(".")
         if not getattr(getattr(binding, section), name):
-            yield key
+            yield key, Reason.KEY
     if request.items and operation is not Operation.DEPOSIT:
-        yield "request.items"
-    tables = [("request.values", request.values, VALUES[operation])]
+        yield "request.items", Reason.KEY
+    yield from _wrong_values("request", request, VALUES[operation])
     if request.items:
-        tables.append(("request.items.values", request.items.values, ITEM_VALUES))
-    for where, values, names in tables:
-        yield from (f"{where}.{path} = {name}" for path, name in values.items() if name not in names)
+        yield from _wrong_values("request.items", request.items, ITEM_VALUES)
+    if operation not in _MEANINGS and answer.element != _RESULT:
+        yield f"answer.element = {answer.element}", Reason.KEY
     for code, meaning in answer.outcomes.items():
         if meaning not in _MEANINGS.get(operation, set()):
-            yield f"answer.outcomes.{code} = {meaning}"
+            yield f"answer.outcomes.{code} = {meaning}", Reason.KEY
 
 
-def _filled(part: Request | Items) -> list[str]:
-    return [*part.values, *part.constants]
+def _wrong_values(where: str, part: Request | Items, uses: Mapping[str, Use]) -> Iterator[tuple[str, Reason]]:
+    sent = set(part.values.values())
+    yield from (
+        (f"{where}.values.{path} = {name}", Reason.KEY) for path, name in part.values.items() if name not in uses
+    )
+    for name in part.omits:
+        if name in sent or uses.get(name) is not Use.OMITTED:
+            yield f"{where}.omits = {name}", Reason.KEY
+    for name, use in sorted(uses.items(), key=lambda one: one[1] is Use.OMITTED):  # what is worse first
+        if use is not Use.FREE and name not in sent.union(part.omits):
+            yield f"{where}.values = {name}", Reason.NEEDED if use is Use.SENT else Reason.LEFT_OUT
 
 
 def _content(part: Request | Items, values: Mapping[str, str | None]) -> Content:
@@ -232,7 +270,8 @@ def _content(part: Request | Items, values: Mapping[str, str | None]) -> Content
         if text is not None:
             content.put(path, text)
     for path, text in part.constants.items():
-        beside = [given for other, given in texts.items() if other.startswith(path.rpartition("/")[0] + "/")]
-        if "/" not in path or not beside or any(given is not None for given in beside):
+        above = steps_of(path)[:-1]
+        beside = [given for other, given in texts.items() if steps_of(other)[: len(above)] == above]
+        if not above or not beside or any(given is not None for given in beside):
             content.put(path, text)  # never alone in an element that no value opens
     return content

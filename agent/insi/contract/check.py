@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from agent.insi.contract.bindings import ACTION, HEADERS, AnswerShape, Binding, Reason, Request
+from agent.insi.contract.bindings import ACTION, HEADERS, SECURITY, AnswerShape, Binding, Reason, Request
 from agent.insi.contract.documents import Declared
-from agent.insi.contract.shapes import Shape, unfilled
+from agent.insi.contract.shapes import Shape, steps_of, unfilled
+
+_SENT = frozenset([SECURITY, *(header.element for header in HEADERS)])
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ def faults(binding: Binding, operation: Declared | None) -> Iterator[Fault]:
     for header in HEADERS:
         shape = operation.headers[header.element]
         yield from (Fault(f"{shape.step}/{fault.path}", fault.reason) for fault in _faults_of_request(header, shape))
+    yield from (Fault(name, Reason.HEADER) for name in sorted(operation.wants - _SENT))
 
 
 def _faults_of_request(request: Request, shape: Shape) -> Iterator[Fault]:
@@ -49,18 +52,37 @@ def _faults_of_request(request: Request, shape: Shape) -> Iterator[Fault]:
     for path in sorted(paths):
         found = shape.at(path)
         if found is None or not found.type:
-            yield Fault(path, Reason.UNKNOWN)
+            yield Fault(path, _why_not(shape, path))
     yield from (Fault(path, Reason.UNFILLED) for path in unfilled(shape, paths))
 
 
 def _faults_of_answer(answer: AnswerShape, shape: Shape) -> Iterator[Fault]:
+    yield from _faults_of_reading(shape, "", (answer.code, answer.batch), (answer.label, answer.items))
     items = shape.at(answer.items) if answer.items else None
-    for path in (answer.code, answer.label, answer.batch, answer.items):
-        if path and shape.at(path) is None:
-            yield Fault(path, Reason.UNKNOWN)
-    for path in (answer.item_reference, answer.item_code, answer.item_label):
-        if path and (items is None or items.at(path) is None):
-            yield Fault(f"{answer.items}/{path}", Reason.UNKNOWN)
+    if items is not None:
+        once = (answer.item_reference, answer.item_code)
+        yield from _faults_of_reading(items, f"{answer.items}/", once, (answer.item_label,))
+
+
+def _faults_of_reading(
+    shape: Shape, above: str, once: tuple[str | None, ...], often: tuple[str | None, ...]
+) -> Iterator[Fault]:
+    """`once`: what decides, so that two of it would be a question; `often`: the paths that may lead to several."""
+    for path in filter(None, (*once, *often)):
+        if shape.at(path) is None:
+            yield Fault(above + path, _why_not(shape, path))
+        elif path in once and path != "." and any(step.most != 1 for step in shape.along(path)):
+            yield Fault(above + path, Reason.REPEATED)
+
+
+def _why_not(shape: Shape, path: str) -> Reason:
+    """Of a path that leads nowhere."""
+    found = shape.along(path)
+    if len(found) == len(steps_of(path)):
+        return Reason.UNKNOWN  # an element that holds no text
+    step = steps_of(path)[len(found)]
+    last = found[-1] if found else shape
+    return Reason.AMBIGUOUS if any(member.step == step for member in last.members) else Reason.UNKNOWN
 
 
 # ---------------------------------------------------------------- a contract beside another
@@ -77,7 +99,6 @@ class Kind(StrEnum):
     ORDER = "n'est pas au même rang"
     ACTION = "a l'action {theirs} au lieu de {ours}"
     ELEMENT = "a l'élément {theirs} au lieu de {ours}"
-    HEADER = "en-tête que l'agent n'envoie pas"
 
 
 _NOT_READ = {"TypeMatricule", "Prenom"}  # of an answer: answers.py has no use for them
@@ -112,8 +133,6 @@ def differences(binding: Binding, ours: Declared, theirs: Declared) -> Iterator[
             )
         else:
             yield from _between(mine, other, sent)
-    for name in sorted(theirs.wants - ours.wants):
-        yield Difference(name, Kind.HEADER, True)
     for header in HEADERS:
         yield from _between(ours.headers[header.element], theirs.headers[header.element], header.paths())
 

@@ -25,7 +25,8 @@ class Declared:
     file: str
     request: Shape | None  # the body's element; None where it is not one element
     answer: Shape | None
-    answer_schema: str | None  # address of the document that declares the answer's element
+    request_schema: str | None  # address of the document that declares the request's element
+    answer_schema: str | None  # of that of the answer's
     wants: frozenset[str]  # the headers that the WSDL lists
     headers: dict[str, Shape]  # of those that we were asked for, the ones that its schemas know
 
@@ -82,13 +83,14 @@ def _operations(document: Any, file: str, headers: frozenset[str]) -> Iterator[D
             continue
         operations: dict[str, Any] = binding._operations
         for operation in operations.values():
-            answer = _body(operation.output)
+            request, answer = _body(operation.input), _body(operation.output)
             yield Declared(
                 name=operation.name,
                 action=operation.soapaction or "",
                 file=file,
-                request=_body(operation.input),
+                request=request,
                 answer=answer,
+                request_schema=_place(document, request.name) if request else None,
                 answer_schema=_place(document, answer.name) if answer else None,
                 wants=frozenset(element.qname.text for _, element in operation.input.header.type.elements),
                 headers=known,
@@ -128,7 +130,9 @@ def _shape(element: Any, above: tuple[Any, ...] = ()) -> Shape:
         if hasattr(attribute, "required"):  # not xs:anyAttribute
             required = int(attribute.required)
             members.append(Shape(attribute.qname.text, _base(attribute.type), required, attribute=True))
-    return replace(about, members=tuple(members))
+    # an element of several branches of a choice is one: where the first branch has it
+    once = {(member.name, member.attribute): member for member in reversed(members)}
+    return replace(about, members=tuple(reversed(once.values())))
 
 
 def _members(part: Any, above: tuple[Any, ...], *, optional: bool, repeated: bool) -> Iterator[Shape]:

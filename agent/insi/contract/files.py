@@ -27,7 +27,7 @@ class Trouble(StrEnum):
     UNREADABLE = "le fichier ne se lit pas"
     TOO_LARGE = "le fichier est trop grand"
     NOT_XML = "le fichier n'est pas un XML bien formé"
-    DTD = "le fichier contient une DTD, ce qu'un contrat ne demande pas"
+    DTD = "le fichier contient une DTD, ce qu'un contrat ne demande pas : la retirer"
     MISSING = "un document importé manque au dossier, et rien n'est cherché sur le réseau"
     AMBIGUOUS = "plusieurs fichiers différents portent ce nom, et l'import ne dit pas lequel"
     LOOP = "les imports tournent en rond"
@@ -62,13 +62,19 @@ class Files:
         return unquote(address).removeprefix(_ROOT)
 
     def load(self, address: str) -> bytes:
-        """The bytes of a document: well-formed, without DTD. Raises contract.unreadable."""
+        """The bytes of a document: well-formed, without DTD, which is dropped from a schema that uses no entity.
+
+        Raises contract.unreadable.
+        """
         own = self._own(address)
         if own is None:
             return self._spare.load(address) if self._spare else unreadable(self.name(address), Trouble.MISSING)
-        if own not in self._read:
-            self._read[own] = _screened(self._files[own], self.name(own))
-        return self._read[own]
+        return self._content(own)
+
+    def _content(self, address: str) -> bytes:
+        if address not in self._read:
+            self._read[address] = _screened(self._files[address], self.name(address))
+        return self._read[address]
 
     def _own(self, address: str) -> str | None:
         """The address here of what a document calls `address`: in its place, else the only one of that name."""
@@ -77,7 +83,7 @@ class Files:
             return plain
         name = unquote(urlsplit(address).path).replace("\\", "/").rpartition("/")[2].lower()
         same = [known for known, path in self._files.items() if path.name.lower() == name]
-        if len({_screened(self._files[known], self.name(known)) for known in same}) > 1:
+        if len({self._content(known) for known in same}) > 1:
             unreadable(self.name(address), Trouble.AMBIGUOUS)
         return same[0] if same else None
 
@@ -127,6 +133,14 @@ def _screened(path: Path, name: str) -> bytes:
         root = parsed(content)
     except (etree.LxmlError, ValueError) as error:
         unreadable(name, Trouble.NOT_XML, type(error).__name__)
-    if root.getroottree().docinfo.doctype:
+    return _without_dtd(root, name) if root.getroottree().docinfo.doctype else content
+
+
+def _without_dtd(root: Any, name: str) -> bytes:
+    """W3C's own schema of XML signatures has one, which it does not need. Nothing that it declares is resolved."""
+    plain: bytes = etree.tostring(root, encoding="UTF-8")
+    try:
+        parsed(plain)  # an entity is unknown from here on
+    except (etree.LxmlError, ValueError):
         unreadable(name, Trouble.DTD)
-    return content
+    return plain if root.tag == "{http://www.w3.org/2001/XMLSchema}schema" else unreadable(name, Trouble.DTD)

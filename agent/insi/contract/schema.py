@@ -1,4 +1,4 @@
-"""Look at an answer beside its schema, by libxml2: where they differ, never what is written there."""
+"""Look at a message beside its schema, by libxml2: where they differ, never what is written there."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -13,21 +13,24 @@ _XS = "{http://www.w3.org/2001/XMLSchema}"
 _MAX_FAULTS = 20
 
 
-class AnswerSchema:
-    """The schema of one answer."""
+class BodySchema:
+    """The schema of one request or answer."""
 
-    def __init__(self, files: Files, address: str, answer: Shape) -> None:
+    def __init__(self, files: Files, address: str, body: Shape) -> None:
         """`address`: the document that declares it. Raises lxml's XMLSchemaParseError where libxml2 cannot use it."""
-        self._answer = answer
-        self._validator = etree.XMLSchema(_declaring(files, address, answer.name))
+        self._body = body
+        self._validator = etree.XMLSchema(_declaring(files, address, body.name))
 
-    def faults(self, element: Any) -> list[str]:
-        """The paths where this element differs, each once; `?` is a name that the schema does not have."""
+    def faults(self, element: Any, *, invented: str | None = None) -> list[str]:
+        """The paths where this element differs, each once; `?` is a name that the schema does not have.
+
+        `invented`: a text of which no form is asked, as long as it is in its place.
+        """
         if self._validator.validate(element):
             return []
-        known = set(_steps(self._answer))
-        paths = {"/".join(_path(element, error.path or "", known)): None for error in self._validator.error_log}
-        return list(paths)[:_MAX_FAULTS]
+        known = set(_steps(self._body))
+        errors = [error for error in self._validator.error_log if not invented or f"'{invented}'" not in error.message]
+        return list({"/".join(_path(element, error.path or "", known)): None for error in errors})[:_MAX_FAULTS]
 
 
 def _declaring(files: Files, address: str, name: str) -> Any:

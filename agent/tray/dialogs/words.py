@@ -166,7 +166,9 @@ def switch_page(question: Mapping[str, Any]) -> Page:
     for name, (label, values) in _SWITCHED.items():
         by = question["locked"].get(name)
         fixed = f" ({say(_FIXED_BY).format(say(LOCKED_BY[by]))})" if by else ""
-        facts.append((say(label), f"{say(values[question[name]])}{fixed}"))
+        later = question["nextStart"].get(name)
+        then = f"\n{say(_NEXT_START).format(say(values[later]))}" if later else ""
+        facts.append((say(label), f"{say(values[question[name]])}{then}{fixed}"))
     row = CATALOGUE[Code(question["failed"])] if question["failed"] else None
     offered = [(name, value, *_SWITCHED[name]) for name, value in question["offered"]]
     return Page(
@@ -184,6 +186,7 @@ def switch_page(question: Mapping[str, Any]) -> Page:
             (f"{name}={value}", f"{say(label)} : {say(values[value])}") for name, value, label, values in offered
         ),
         footnote=say(_THEN) if offered else "",
+        shielded=bool(offered),  # Space and Return, typed without reading, must choose nothing
     )
 
 
@@ -368,6 +371,7 @@ LOCKED_BY = {  # agent.config.Source → in words
     "machine configuration": Words("la configuration du poste", "the workstation's configuration"),
 }
 _FIXED_BY = Words("fixé par {}", "set by {}")
+_NEXT_START = Words("au prochain démarrage : {}", "at the next start: {}")
 _NOT_CHANGED = Words("Rien n'a changé.", "Nothing was changed.")
 _CHANGE_TO = Words("Changer pour :", "Change to:")
 _NOTHING_TO_CHANGE = Words("Rien ne peut être changé ici.", "Nothing can be changed here.")
