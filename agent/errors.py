@@ -233,7 +233,10 @@ CATALOGUE: dict[Code, Row] = {
     Code.TRACE_UNKNOWN: Row(
         _D,
         False,
-        Words("Cette trace n'existe pas pour ce site.", "No such trace for this site."),
+        Words(
+            "Cette trace n'existe pas pour ce site dans cet environnement.",
+            "No such trace for this site in this environment.",
+        ),
         Words("Vérifier traceId.", "Check traceId."),
     ),
     Code.CONTINUES_REFUSED: Row(

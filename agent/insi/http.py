@@ -70,7 +70,7 @@ class Limits:
 
 
 def _direct(_url: str) -> Sequence[Route]:
-    return [Route(None, None)]
+    return [Route(None)]
 
 
 class HttpTeleservice:

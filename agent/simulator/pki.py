@@ -154,16 +154,14 @@ def issue_ca(root: Issued, name: str, *, crl: str | None = None, now: datetime |
     return _ca(name, root, 0, now, crl)
 
 
-def make_crl(
-    ca: Issued, revoked: Sequence[Issued] = (), *, at: datetime | None = None, lasts: timedelta = timedelta(days=7)
-) -> bytes:
-    """The revocation list of this CA, DER."""
+def make_crl(ca: Issued, revoked: Sequence[Issued] = (), *, at: datetime | None = None) -> bytes:
+    """The revocation list of this CA, DER, for seven days."""
     at = at or datetime.now(UTC) - timedelta(minutes=1)
     builder = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(ca.certificate.subject)
         .last_update(at)
-        .next_update(at + lasts)
+        .next_update(at + timedelta(days=7))
         .add_extension(x509.CRLNumber(1), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.key.public_key()), critical=False)
     )

@@ -32,7 +32,7 @@ async def run(
     """Run the operation, or replay the stored result of the same clientRef, whatever became of card and search.
 
     Cancelling ends it at once, but for an attempt that is on its way: that one keeps the turn and the clientRef
-    until its outcome is journalled, and the page is told where to find it.
+    until its outcome is journalled. Once there is an attempt, it is operation.cancelled and says where to find it.
 
     Raises software.notAuthorised; clientRef.reused and device.busy of a clientRef; authMode.*, user.required; what
     `plan` raises; contract.*, traits.refused {member, rule: required} for what the contract wants of this call,

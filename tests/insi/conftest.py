@@ -4,12 +4,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import padding
-from cryptography.hazmat.primitives.hashes import SHA256
 
 from agent.insi.answers import Answer, read_answer
 from agent.insi.contract import open_contract
@@ -17,12 +15,9 @@ from agent.insi.envelope import Ids, Lps, build
 from agent.insi.fake_insi import SimulatedInsi
 from agent.insi.http import ClientMaterial, Endpoint, HttpTeleservice, Limits
 from agent.insi.operations import Query
-from agent.insi.ports import Sender
+from agent.insi.ports import HttpReply, Sender
 from agent.insi.search import AfterSeveral, steps
 from agent.model import AuthMode, Traits
-from agent.signing.assertion import unsigned_assertion
-from agent.signing.cpx import card_facts
-from agent.signing.xmlsig import sign
 from agent.simulator.pki import (
     Issued,
     Person,
@@ -82,24 +77,15 @@ def client(
     return HttpTeleservice(endpoint, limits=Limits(**limits))
 
 
-def assertion(
-    card: Issued,
-    *,
-    at: datetime | None = None,
-    attributes: tuple[tuple[str, str], ...] = (("identifiantFacturation", "990000001"), ("secteurActivite", "SA07")),
-) -> Any:
-    """A signed assertion PS of this card, one second old."""
-    unsigned = unsigned_assertion(
-        card_facts(card.der),
-        assertion_id="_00000000-0000-4000-8000-000000000005",
-        issued_at=at or datetime.now(UTC) - timedelta(seconds=1),
-        attributes=attributes,
-    )
-    return sign(unsigned, card.der, lambda data: card.key.sign(data, padding.PKCS1v15(), SHA256())).element()
-
-
 def ask(network: HttpTeleservice, mode: AuthMode, query: Query, *, signed: Any | None = None, lps: Lps = LPS) -> Answer:
     """One attempt, from query to answer."""
+    return read_answer(send(network, mode, query, signed=signed, lps=lps))
+
+
+def send(
+    network: HttpTeleservice, mode: AuthMode, query: Query, *, signed: Any | None = None, lps: Lps = LPS
+) -> HttpReply:
+    """One message of the agent's."""
     envelope = build(
         query,
         contract=CONTRACT,
@@ -109,7 +95,7 @@ def ask(network: HttpTeleservice, mode: AuthMode, query: Query, *, signed: Any |
         ids=Ids.fresh(),
         at=datetime.now(UTC),
     )
-    return read_answer(network.post(Sender(mode), envelope.action, envelope.body))
+    return network.post(Sender(mode), envelope.action, envelope.body)
 
 
 def search(

@@ -12,7 +12,8 @@ from lxml import etree
 from agent.insi import contract, fake_assertion
 from agent.insi.envelope import Envelope, Ids, build
 from agent.insi.operations import DepositQuery, FetchQuery, Query, TraitsQuery, VerifyQuery, VitaleQuery
-from tests.insi.conftest import CONTRACT, LPS, World, assertion, audited
+from tests.insi.conftest import CONTRACT, LPS, World, audited
+from tests.parts.assertion import assertion
 
 AT = datetime(2026, 1, 31, 8, 0, 0, 7000, tzinfo=UTC)
 IDS = Ids(

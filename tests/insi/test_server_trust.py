@@ -5,7 +5,7 @@ import ssl
 import threading
 import urllib.request
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -75,10 +75,17 @@ def insi_as(server: Issued, *, root: Issued | None = None, **how: Any) -> Iterat
         service.stop()
 
 
-def ask(insi: SimulatedInsi, *, anchors: bytes | None = None, limits: Limits | None = None, **how: Any) -> HttpReply:
+def ask(
+    insi: SimulatedInsi,
+    *,
+    anchors: bytes | None = None,
+    limits: Limits | None = None,
+    routes: Callable[[str], Sequence[Route]] = lambda _url: [Route(None)],
+    **how: Any,
+) -> HttpReply:
     """One message, that the service refuses because it is none: but it came."""
     endpoint = Endpoint(insi.url(AuthMode.CPX), known().anchors if anchors is None else anchors, **how)
-    network = HttpTeleservice(lambda _: endpoint, limits=limits)
+    network = HttpTeleservice(lambda _: endpoint, limits=limits, routes=routes)
     try:
         return network.post(CARD, "urn:an:action", b"<x/>")
     finally:
@@ -571,13 +578,13 @@ def test_a_list_whose_host_the_direct_way_does_not_reach_comes_by_the_proxy_behi
             "http://listes.invalid/aci-el-org.crl": make_crl(chain.ca),
         }
         with insi_as(issue_server(chain.ca, crl="http://listes.invalid/aci-el-org.crl")) as insi:
-            network = HttpTeleservice(
-                lambda _: Endpoint(insi.url(AuthMode.CPX), chain.anchors),
+            reply = ask(
+                insi,
+                anchors=chain.anchors,
                 routes=lambda _url: [Route(None), Route(proxy.url("").rstrip("/"))],
                 limits=Limits(revocation="hard"),
             )
-            assert network.post(CARD, "urn:an:action", b"<x/>").warnings == ()
-            network.close()
+            assert reply.warnings == ()
 
 
 def test_the_lists_are_read_through_a_real_proxy_as_the_messages_are(
@@ -585,16 +592,16 @@ def test_the_lists_are_read_through_a_real_proxy_as_the_messages_are(
 ) -> None:
     """With its account, and past one that is down."""
     with tinyproxy(tmp_path, ("poste", "secret")) as proxy:
-        network = HttpTeleservice(
-            lambda _: Endpoint(insi.url(AuthMode.CPX), chain.anchors),
-            routes=lambda _url: [nobody(), Route(proxy.address, basic("poste", "secret"))],
-            limits=HARD,
-        )
         with audited("socket.connect", lambda _, details: details[1][1]) as ports:
-            assert network.post(CARD, "urn:an:action", b"<x/>").warnings == ()
-        network.close()
+            reply = ask(
+                insi,
+                anchors=chain.anchors,
+                routes=lambda _url: [nobody(), Route(proxy.address, basic("poste", "secret"))],
+                limits=HARD,
+            )
         said = proxy.said()
 
+    assert reply.warnings == ()
     assert sorted(lists.asked) == ["/aci-el-org.crl", "/acr-el.crl"]
     assert len([port for port in ports if port == proxy.port]) == 3
     assert [said.count(f"GET {lists.url(path)} ") for path in lists.asked] == [1, 1]
@@ -625,12 +632,12 @@ def test_a_proxy_that_does_not_know_us_gives_no_list(
     lists: ListHost, chain: Igc, insi: SimulatedInsi, tmp_path: Path
 ) -> None:
     with tinyproxy(tmp_path, ("poste", "secret")) as proxy:
-        network = HttpTeleservice(
-            lambda _: Endpoint(insi.url(AuthMode.CPX), chain.anchors),
+        reply = ask(
+            insi,
+            anchors=chain.anchors,
             routes=lambda url: [Route(proxy.address if url.startswith("http:") else None)],
             limits=SOFT,
         )
-        assert network.post(CARD, "urn:an:action", b"<x/>").warnings == UNCHECKED
-        network.close()
 
+    assert reply.warnings == UNCHECKED
     assert lists.asked == []

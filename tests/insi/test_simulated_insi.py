@@ -1,7 +1,6 @@
 """The agent's own messages and reader before the simulated INSi, over HTTPS, with the official fictitious people."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ from hypothesis import strategies as st
 
 from agent.errors import AgentError, Code
 from agent.insi.answers import body_of, read_answer, read_batch, read_deposit
-from agent.insi.envelope import Ids, build
 from agent.insi.fake_insi import SimulatedInsi
 from agent.insi.fake_people import NIR_OID, PEOPLE, Person
 from agent.insi.fake_style import FAULT_CODES, Style
@@ -24,10 +22,11 @@ from agent.insi.operations import (
     VerifyQuery,
     VitaleQuery,
 )
-from agent.insi.ports import HttpReply, Sender
+from agent.insi.ports import HttpReply
 from agent.insi.rules import judge
 from agent.model import AuthMode, InsKind, Outcome, Traits
-from tests.insi.conftest import CONTRACT, LPS, World, ask, assertion, search, traits
+from tests.insi.conftest import CONTRACT, World, ask, search, send, traits
+from tests.parts.assertion import assertion
 
 CPX, ORGANISATION = AuthMode.CPX, AuthMode.ORGANISATION
 MODES = [CPX, ORGANISATION]
@@ -196,17 +195,8 @@ LEONARDO = VerifyQuery(
 
 
 def exchange(network: HttpTeleservice, query: Query, mode: AuthMode = ORGANISATION, signed: Any = None) -> HttpReply:
-    """One message of the agent's, as its bindings write it."""
-    sent = build(
-        query,
-        contract=CONTRACT,
-        lps=LPS,
-        emitter="EMETTEUR",
-        assertion=signed,
-        ids=Ids.fresh(),
-        at=datetime.now(UTC),
-    )
-    reply = network.post(Sender(mode), sent.action, sent.body)
+    """One message of the agent's, and an answer as the contract says."""
+    reply = send(network, mode, query, signed=signed)
     assert CONTRACT.faults_of_answer(query.operation, body_of(reply)) == []
     return reply
 

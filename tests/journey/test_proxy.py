@@ -1,9 +1,5 @@
 """The whole agent behind a network's proxy, for real: tinyproxy with an account, a script that names it, a keyring."""
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,21 +7,14 @@ from pathlib import Path
 import pytest
 
 from agent.insi.fake_insi import SimulatedInsi
-from agent.model import AuthMode
-from agent.places import find_running
-from agent.simulator.pki import issue_organisation, issue_server, make_ca, p12
+from agent.simulator.pki import issue_organisation, make_ca, p12
 from tests.parts.agent import Site
 from tests.parts.desktop import until
-from tests.parts.session import in_a_session
+from tests.parts.organisation import CALL, agent_before, insi_of
 from tests.parts.tinyproxy import Tinyproxy, tinyproxy
 
 SITE = "https://dossier.example"
 USER, PASSWORD = "compte-du-proxy", "mot-de-passe-du-proxy"
-CALL = {
-    "traits": {"birthName": "ADRTROIS", "givenNames": ["TOUSSAINT"], "sex": "M", "birthDate": "1960-01-01"},
-    "authMode": "organisation",
-    "user": {"id": "accueil-2"},
-}
 CONFIG = """
 environment = "test"
 origins.allowed = [{{ origin = "{site}" }}]
@@ -41,13 +30,6 @@ use = "script"
 script = "{folder}/proxy.pac"
 script_timeout_s = 30
 user = "{user}"
-[insi]
-retries = 0
-revocation = "off"
-[insi.endpoints.test]
-organisation = "{url}"
-[insi.anchors.test]
-organisation = ["{folder}/ca.pem"]
 """
 SCRIPT = 'function FindProxyForURL(url, host) {{ return "PROXY 127.0.0.1:{port}" }}'
 # The person enrols the certificate's passphrase, the agent starts; the proxy's password when the file "ready" comes.
@@ -72,43 +54,15 @@ class Workstation:
 @pytest.fixture
 def workstation(tmp_path: Path) -> Iterator[Workstation]:
     ca = make_ca()
-    server = issue_server(ca)
-    (tmp_path / "ca.pem").write_bytes(ca.pem)
     (tmp_path / "organisation.p12").write_bytes(p12(issue_organisation(ca), b"une-phrase"))
     (tmp_path / "password").write_text(f"{PASSWORD}\n")
-    (tmp_path / "runtime").mkdir(mode=0o700)
     (tmp_path / "proxy").mkdir()
-    insi = SimulatedInsi(server.pem, server.key_pem, ca.pem, record=True)
-    insi.start()
-    try:
-        with tinyproxy(tmp_path / "proxy", (USER, PASSWORD)) as proxy:
-            (tmp_path / "proxy.pac").write_text(SCRIPT.format(port=proxy.port))
-            url = insi.url(AuthMode.ORGANISATION)
-            (tmp_path / "config.toml").write_text(CONFIG.format(site=SITE, folder=tmp_path, user=USER, url=url))
-            environment = {
-                "PATH": os.environ["PATH"],
-                "HOME": str(tmp_path),
-                "XDG_RUNTIME_DIR": str(tmp_path / "runtime"),
-                "PYTHON": sys.executable,
-                "PYTHONPATH": str(Path(__file__).parent.parent.parent),
-                "HTTPS_PROXY": "http://127.0.0.1:1",  # nothing comes from here
-            }
-            with (tmp_path / "log").open("wb") as log:
-                session = subprocess.Popen(
-                    in_a_session(["bash", "-c", START]), cwd=tmp_path, env=environment, stdout=log, stderr=log
-                )
-            runtime = tmp_path / "runtime" / "insi-agent"
-            until(lambda: find_running(runtime) is not None or session.poll() is not None, "the agent listens")
-            running = find_running(runtime)
-            assert running, (tmp_path / "log").read_text()
-            try:
-                yield Workstation(running.port, tmp_path, insi, proxy)
-            finally:
-                (tmp_path / "ready").touch()
-                os.kill(running.pid, signal.SIGTERM)
-                session.wait(30)
-    finally:
-        insi.stop()
+    config = CONFIG.format(site=SITE, folder=tmp_path, user=USER)
+    nothing_comes_from_here = "http://127.0.0.1:1"
+    with insi_of(ca) as insi, tinyproxy(tmp_path / "proxy", (USER, PASSWORD)) as proxy:
+        (tmp_path / "proxy.pac").write_text(SCRIPT.format(port=proxy.port))
+        with agent_before(insi, ca, tmp_path, config=config, script=START, HTTPS_PROXY=nothing_comes_from_here) as port:
+            yield Workstation(port, tmp_path, insi, proxy)
 
 
 def test_a_call_goes_through_the_scripts_proxy_once_its_password_is_enrolled(workstation: Workstation) -> None:

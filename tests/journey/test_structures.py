@@ -3,31 +3,19 @@
 INSi trusts the hospital's authority alone: which certificate arrives there is seen by who is let in.
 """
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from agent.insi.fake_insi import SimulatedInsi
-from agent.model import AuthMode
-from agent.places import find_running
-from agent.simulator.pki import Issued, issue_organisation, issue_server, make_ca, p12
+from agent.simulator.pki import Issued, issue_organisation, make_ca, p12
 from tests.parts.agent import Site
 from tests.parts.desktop import until
-from tests.parts.session import in_a_session
+from tests.parts.organisation import CALL, agent_before, insi_of
 
 HOSPITAL, CLINIC = "10B0990001", "10B0990002"
 OF_HOSPITAL, OF_CLINIC, OF_NOBODY = (f"https://{name}.example" for name in ("hopital", "clinique", "agenda"))
-CALL = {
-    "traits": {"birthName": "ADRTROIS", "givenNames": ["TOUSSAINT"], "sex": "M", "birthDate": "1960-01-01"},
-    "authMode": "organisation",
-    "user": {"id": "accueil-2"},
-}
 CONFIG = """
 environment = "test"
 origins.allowed = [{{ origin = "{hospital}" }}, {{ origin = "{clinic}" }}, {{ origin = "{nobody}" }}]
@@ -38,13 +26,6 @@ software = [
 ]
 [organisation]
 certificates = ["{folder}/hospital.p12", "{folder}/clinic.p12"]
-[insi]
-retries = 0
-revocation = "off"
-[insi.endpoints.test]
-organisation = "{url}"
-[insi.anchors.test]
-organisation = ["{folder}/ca.pem"]
 """
 # The person enrols each passphrase, the agent starts; when the file "renewed" comes, the person enrols once more.
 START = """
@@ -71,48 +52,17 @@ class Workstation:
 @pytest.fixture
 def workstation(tmp_path: Path) -> Iterator[Workstation]:
     ours, theirs = make_ca(), make_ca()
-    server = issue_server(ours)
-    (tmp_path / "ca.pem").write_bytes(ours.pem)
     (tmp_path / "hospital.p12").write_bytes(p12(issue_organisation(ours, structure_id=HOSPITAL), b"un"))
     (tmp_path / "clinic.p12").write_bytes(p12(issue_organisation(theirs, structure_id=CLINIC), b"deux"))
-    insi = SimulatedInsi(server.pem, server.key_pem, ours.pem)
-    insi.start()
-    try:
-        (tmp_path / "config.toml").write_text(
-            CONFIG.format(
-                hospital=OF_HOSPITAL,
-                clinic=OF_CLINIC,
-                nobody=OF_NOBODY,
-                number='{ test = "SIMULATEUR-0001" }',
-                folder=tmp_path,
-                url=insi.url(AuthMode.ORGANISATION),
-            ),
-            encoding="utf-8",
-        )
-        (tmp_path / "runtime").mkdir(mode=0o700)
-        environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(tmp_path),
-            "XDG_RUNTIME_DIR": str(tmp_path / "runtime"),
-            "PYTHON": sys.executable,
-            "PYTHONPATH": str(Path(__file__).parent.parent.parent),
-        }
-        with (tmp_path / "log").open("wb") as log:
-            session = subprocess.Popen(
-                in_a_session(["bash", "-c", START]), cwd=tmp_path, env=environment, stdout=log, stderr=log
-            )
-        runtime = tmp_path / "runtime" / "insi-agent"
-        until(lambda: find_running(runtime) is not None or session.poll() is not None, "the agent listens")
-        running = find_running(runtime)
-        assert running, (tmp_path / "log").read_text()
-        try:
-            yield Workstation(running.port, tmp_path, ours)
-        finally:
-            (tmp_path / "renewed").touch()
-            os.kill(running.pid, signal.SIGTERM)
-            session.wait(30)
-    finally:
-        insi.stop()
+    config = CONFIG.format(
+        hospital=OF_HOSPITAL,
+        clinic=OF_CLINIC,
+        nobody=OF_NOBODY,
+        number='{ test = "SIMULATEUR-0001" }',
+        folder=tmp_path,
+    )
+    with insi_of(ours) as insi, agent_before(insi, ours, tmp_path, config=config, script=START) as port:
+        yield Workstation(port, tmp_path, ours)
 
 
 def test_each_site_calls_with_its_own_structures_certificate(workstation: Workstation) -> None:

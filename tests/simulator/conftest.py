@@ -2,18 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import padding
-from cryptography.hazmat.primitives.hashes import SHA256
 
 from agent.insi.fake_insi import SimulatedInsi
 from agent.model import AuthMode
-from agent.signing.assertion import unsigned_assertion
-from agent.signing.cpx import card_facts
-from agent.signing.xmlsig import sign
 from agent.simulator.pki import (
     ORGANISATIONS,
     PERSONS,
@@ -77,19 +70,3 @@ def client(world: World, insi: SimulatedInsi) -> Iterator[Callable[..., Client]]
     yield open_client
     for one in opened:
         one.close()
-
-
-def assertion(
-    card: Issued,
-    *,
-    at: datetime | None = None,
-    attributes: tuple[tuple[str, str], ...] = (("identifiantFacturation", "990000001"), ("secteurActivite", "SA07")),
-) -> Any:
-    """The agent's own assertion PS, signed with this card's key, one second old."""
-    unsigned = unsigned_assertion(
-        card_facts(card.der),
-        assertion_id="_00000000-0000-4000-8000-000000000005",
-        issued_at=at or datetime.now(UTC) - timedelta(seconds=1),
-        attributes=attributes,
-    )
-    return sign(unsigned, card.der, lambda data: card.key.sign(data, padding.PKCS1v15(), SHA256())).element()

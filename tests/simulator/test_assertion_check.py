@@ -22,7 +22,8 @@ from lxml import etree
 from agent.insi.fake_service import FakeService
 from agent.model import AuthMode
 from agent.simulator.pki import PERSONS, Person, Role, issue_ca, issue_card_certificate, make_ca
-from tests.simulator.conftest import World, assertion
+from tests.parts.assertion import assertion
+from tests.simulator.conftest import World
 from tests.simulator.editor import BY_CARD, TOUSSAINT, WSSE, Shape, card, message, now, read, security
 
 NOW = datetime.now(UTC)

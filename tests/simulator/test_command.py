@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from agent.simulator.pki import Issued
-from tests.simulator.conftest import assertion
+from tests.parts.assertion import assertion
 from tests.simulator.editor import NOBODY, PLACEHOLDER, TOUSSAINT, Client, Shape, message, read, security
 
 Start = Callable[..., tuple["subprocess.Popen[str]", dict[str, Any]]]

@@ -17,7 +17,8 @@ from agent.insi.fake_style import words
 from agent.model import AuthMode
 from agent.simulator.crl_server import CrlServer
 from agent.simulator.pki import issue_organisation, issue_server, make_ca, make_crl
-from tests.simulator.conftest import World, assertion
+from tests.parts.assertion import assertion
+from tests.simulator.conftest import World
 from tests.simulator.editor import (
     NOBODY,
     SOAP_12,

@@ -13,7 +13,8 @@ from agent.insi.fake_people import NIA_OID, NIR_OID, PEOPLE, TESTS, Person
 from agent.insi.fake_service import FakeService, Remark
 from agent.insi.fake_style import FAULT_CODES, Style, WordError, restyled, words
 from agent.model import AuthMode
-from tests.simulator.conftest import World, assertion
+from tests.parts.assertion import assertion
+from tests.simulator.conftest import World
 from tests.simulator.editor import (
     BY_CARD,
     NOBODY,

@@ -75,7 +75,8 @@ def test_what_is_locked_is_said_with_who_decided_it(source: str, words: str):
 
 
 def test_what_counts_from_the_next_start_on_is_said_with_who_decided_it():
-    shown = page(replace(TEST, next_start=(("environment", "production"),), locked=(("environment", "machine policy"),)))
+    by_policy = (("environment", "machine policy"),)
+    shown = page(replace(TEST, next_start=(("environment", "production"),), locked=by_policy))
 
     assert shown.facts[0][1] == (
         "test, avec des cartes de test\n"

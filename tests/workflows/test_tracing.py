@@ -99,7 +99,7 @@ def test_without_its_outcome_or_its_result_entry_the_page_gets_no_result_but_the
     bench: Bench, entry: str, left: list[str | None]
 ) -> None:
     own = bench.desk.journal
-    bench.desk.journal = Stubborn(own, entry, Code.JOURNAL_UNAVAILABLE)  # type: ignore[arg-type, assignment]
+    bench.desk.journal = Stubborn(own, entry, Code.JOURNAL_UNAVAILABLE)  # type: ignore[arg-type, assignment]  # the same port
 
     refused = bench.refused(bench.by_traits())
     bench.desk.journal = own
