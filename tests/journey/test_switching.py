@@ -209,6 +209,17 @@ class Gated:
         self._whole.close()
 
 
+def held_call(here: "Workstation") -> tuple[Site, Gated, int]:
+    """In the simulator: a page, a call of its that INSi has and does not answer yet, and what lets it answer."""
+    here.switch(environment="simulated")
+    site = here.site()
+    gate = Gated(here.running.agent.desk.teleservice)
+    here.running.agent.desk.teleservice = gate
+    number = site.send("insi.retrieveByTraits", traits=TOUSSAINT)
+    assert gate.reached.wait(60)
+    return site, gate, number
+
+
 class GatedJournal:
     """A journal that notes a switch when the test says."""
 
@@ -351,11 +362,11 @@ def keep_card(here: Workstation) -> Callable[[], None]:
         raise AgentError(Code.CARD_IN_USE, "kept by the test")
 
     def let_go() -> None:
-        readers.reset = reset  # type: ignore[method-assign]
+        readers.reset = reset
 
     site = here.site()
     site.call("cpx.unlock")
-    readers.reset = kept  # type: ignore[method-assign]
+    readers.reset = kept
     site.call("cpx.lock")
     assert warned(site)
     return let_go
@@ -651,12 +662,7 @@ def test_a_question_on_screen_belongs_to_its_operation_and_is_waited_for(
 
 
 def test_an_attempt_given_up_on_its_way_is_waited_for_and_journalled_before_the_switch(here: Workstation):
-    here.switch(environment="simulated")
-    site = here.site()
-    gate = Gated(here.running.agent.desk.teleservice)
-    here.running.agent.desk.teleservice = gate
-    number = site.send("insi.retrieveByTraits", traits=TOUSSAINT)
-    assert gate.reached.wait(60)
+    site, gate, number = held_call(here)
     site.call("operation.cancel", id=number)
     with pytest.raises(RefusedError) as given_up:
         site.reply(number)
@@ -672,12 +678,7 @@ def test_an_attempt_given_up_on_its_way_is_waited_for_and_journalled_before_the_
 
 
 def test_who_gives_up_before_the_end_of_what_is_under_way_changes_nothing(here: Workstation):
-    here.switch(environment="simulated")
-    site = here.site()
-    gate = Gated(here.running.agent.desk.teleservice)
-    here.running.agent.desk.teleservice = gate
-    number = site.send("insi.retrieveByTraits", traits=TOUSSAINT)
-    assert gate.reached.wait(60)
+    site, gate, number = held_call(here)
     impatient = here.program()
     impatient.send("agent.switch", environment="test")
     until(lambda: here.waits, "the switch waits")
@@ -712,12 +713,7 @@ def test_a_switch_waits_for_the_call_that_runs_and_not_for_those_that_wait_for_t
 
 
 def test_a_switch_that_waits_is_withdrawn_in_the_menu(here: Workstation):
-    here.switch(environment="simulated")
-    site = here.site()
-    gate = Gated(here.running.agent.desk.teleservice)
-    here.running.agent.desk.teleservice = gate
-    number = site.send("insi.retrieveByTraits", traits=TOUSSAINT)
-    assert gate.reached.wait(60)
+    site, gate, number = held_call(here)
     switch = here.begin(environment="test")
     until(lambda: here.waits, "the switch waits")
 

@@ -12,14 +12,16 @@ from agent.child import harden
 from agent.log import configure
 from agent.places import Places
 from agent.running import RunningAgent, until_told_to_stop
+from agent.tray.bridge import Person
 
 
 def main(config: Path) -> None:
     harden()
-    options = Options(port=0, config_file=config, answers_itself=True)
+    options = Options(port=0, config_file=config)
     places = Places.real(load_settings(options).settings.journal.directory).create()
     configure("INFO", stderr=True, folder=places.log)
     running = RunningAgent(options, places)
+    running.agent.desk.person = Person(simulated=True)
     try:
         until_told_to_stop(running, tray=False)
     finally:
