@@ -1,48 +1,33 @@
-"""The composition root: builds the real or the simulated edges and hands them to the workflows.
+"""The composition root: an agent, from its door to its cards. It hands the edges of its desk to the workflows.
 
-Only this file imports edges, each inside the function that builds it: importing it loads none of the
-heavy packages.
+Edges are imported inside the functions that build them, here and in `desks.py`: importing it loads none of the heavy
+packages.
 """
 
 import asyncio
 import contextlib
-import getpass
 import logging
-import threading
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent import __version__
-from agent.choice import read_choice
-from agent.config import (
-    ALL_RIGHTS,
-    BillingId,
-    Loaded,
-    Proxy,
-    Settings,
-    Software,
-    Source,
-    load,
-    machine_folder,
-    system_layers,
-)
+from agent.config import ALL_RIGHTS, Loaded, Settings
 from agent.consent import Consent, Decisions
+from agent.desks import real_desk, simulated_desk
 from agent.errors import AgentError, Code
-from agent.insi.addresses import ADDRESSES
 from agent.lane import Lane
-from agent.model import AuthMode, CardKind, Environment, ReaderSeen, Right, Value
+from agent.model import CardKind, Environment, ReaderSeen, Right, Value
+from agent.options import Options, load_settings
 from agent.pin import Pin
-from agent.places import Places, Running, announce, instance_id, withdraw
+from agent.places import Places, Running, announce, withdraw
 from agent.protocol.messages import API_LEVEL, CpxChangedParams, SitesResult, SwitchParams, SwitchResult, WatchResult
 from agent.protocol.methods import BEFORE_HELLO, FROM_MEMORY
 from agent.protocol.origins import NATIVE, Caller, Doorkeeper
 from agent.protocol.session import Call
-from agent.switching import Choice, counting
+from agent.switching import Choice
 from agent.tray.bridge import ActivityQuestion, ConsentQuestion, PinQuestion, SitesQuestion
 from agent.tray.state import TrayState
 from agent.workflows import cpx, greeting, retrieve, switches, trace, verify, vitale
@@ -51,23 +36,13 @@ from agent.workflows.sites import Rules, Sites, useful
 from agent.workflows.watching import changes
 
 if TYPE_CHECKING:
-    from agent.insi.contract import Contract
     from agent.insi.fake_insi import SimulatedInsi
-    from agent.insi.http import Endpoint, HttpTeleservice
-    from agent.insi.ports import HttpReply, Sender
     from agent.journal.ports import Switch
     from agent.protocol.server import Conversation, Progress, Server
-    from agent.readers.desk import VitaleSource
-    from agent.readers.ports import Readers
-    from agent.secrets import Secrets
-    from agent.signing.certificate_files import CertificateFiles
-    from agent.signing.organisation import OrganisationCertificate
-    from agent.signing.ports import TokenProcess
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-SIMULATED_AUTHORISATION = "SIMULATEUR-0001"
 STOP_PATIENCE_S = 10
 SCREEN_TIMEOUT_S = 10
 JOURNAL_TIMEOUT_S = 20
@@ -95,24 +70,6 @@ SITES: dict[str, Callable[[Sites, Any], Awaitable[SitesResult]]] = {
     "sites.revoke": Sites.revoke,
     "sites.unblock": Sites.unblock,
 }
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line decides."""
-
-    simulate: bool = False
-    port: int | None = None
-    config_file: Path | None = None
-    chosen_in: Path | None = None  # folder of the person's choice of environment and profile; None: the user's own
-    card: Path | None = None  # a recorded carte Vitale for the simulator's reader
-    demo_origins: tuple[str, ...] = ()  # the demonstration page's, then its developer's; simulated only, never stored
-    answers_itself: bool = False  # while simulated, a simulated person answers questions without a window
-
-    def __post_init__(self) -> None:
-        """Raises config.invalid for a demonstration's page outside simulation."""
-        if self.demo_origins and not self.simulate:
-            raise AgentError(Code.CONFIG_INVALID, "a demonstration's page belongs to the simulator")
 
 
 class Agent:
@@ -621,382 +578,6 @@ async def _silent(step: str, needs: str | None = None) -> None:
     """Progress that nobody hears."""
 
 
-# ---------------------------------------------------------------- settings
-
-
-def load_settings(options: Options, choice: Choice | None = None, *, environment: Environment | None = None) -> Loaded:
-    """Every layer of this machine, what counts of the person's choice, and the simulator's own on top.
-
-    `choice`: instead of the one that was kept. `environment`: the one that an agent runs in, whatever is configured.
-    Raises config.invalid.
-    """
-    layers = system_layers(options.config_file)
-    counts = counting(
-        read_choice(choice_folder(options)) if choice is None else choice, _loaded(options, layers, environment)
-    )
-    if counts != Choice():
-        layers = [*layers, (Source.CHOICE, counts.model_dump(exclude_none=True))]
-    return _loaded(options, layers, environment)
-
-
-def choice_folder(options: Options) -> Path:
-    """Where the person's choice is kept: the simulator started as such has its own."""
-    return options.chosen_in or (Places.simulated() if options.simulate else Places.real()).data
-
-
-def places_of(settings: Settings) -> Places:
-    """Where an agent of these settings keeps its files."""
-    if settings.environment is Environment.SIMULATED:
-        return Places.simulated()
-    return Places.real(settings.journal.directory)
-
-
-def _loaded(
-    options: Options, layers: Iterable[tuple[Source, Mapping[str, Any]]], environment: Environment | None
-) -> Loaded:
-    loaded = load(layers)
-    if environment is not None:
-        loaded = replace(loaded, settings=loaded.settings.model_copy(update={"environment": environment}))
-    if not options.simulate and loaded.settings.environment is not Environment.SIMULATED:
-        return loaded
-    from agent.simulator.pki import Person
-
-    doctor = Person().national_id
-    demo = []
-    if options.demo_origins:
-        demo.append(
-            Software(
-                name="Accueil de démonstration",
-                version=__version__,
-                origins=list(options.demo_origins),
-                authorisation={Environment.SIMULATED: SIMULATED_AUTHORISATION},
-            )
-        )
-    known = {
-        "billing_ids": [BillingId(professional=doctor, value="990000017")],
-        "activities": {doctor: "01"},
-    }
-    configured = {source.split(".")[1] for source in loaded.sources if source.startswith("cpx.")}
-    added = {name: value for name, value in known.items() if name not in configured}
-    configured_rows = [  # the demonstration's pages have their own row, the simulator's certificate its own structure
-        row.model_copy(
-            update={"origins": [one for one in row.origins if one not in options.demo_origins], "structure": None}
-        )
-        for row in loaded.settings.software
-    ]
-    simulated: dict[str, Any] = {
-        "environment": Environment.SIMULATED,
-        "cpx": loaded.settings.cpx.model_copy(update=added).model_dump(),
-        "software": [*demo, *configured_rows],
-    }
-    settings = Settings.model_validate({**loaded.settings.model_dump(), **simulated})
-    by = {"environment": Source.COMMAND_LINE} if options.simulate else {}
-    return Loaded(settings, {**loaded.sources, **by})
-
-
-# ---------------------------------------------------------------- the two desks
-
-
-def real_desk(agent: Agent) -> Desk:
-    """PC/SC, PKCS#11, the configured INSi, the user's keyring."""
-    from agent.readers.pcsc import PcscReaders
-    from agent.secrets import KeyringSecrets
-    from agent.signing.worker import TokenWorker
-
-    keyring, environment = KeyringSecrets(), agent.settings.environment
-
-    return _desk(
-        agent,
-        readers=PcscReaders(card_kinds(lambda: agent.settings)),
-        tokens=TokenWorker(
-            agent.settings.cpx.module,
-            check=library_check(agent.settings),
-            opensc_signs=agent.settings.cpx.opensc_signs,
-        ),
-        secrets=keyring,
-        certificates=organisation_files(lambda: agent.settings, keyring),
-        endpoint=lambda mode: insi_endpoint(agent.settings, environment, mode),
-    )
-
-
-def simulated_desk(agent: Agent) -> Desk:
-    """Transcript cards, a token with a real key, a loopback INSi: nothing of the real state is touched."""
-    from agent.insi.fake_insi import SimulatedInsi
-    from agent.readers.transcript import SimulatedReaders, load_transcript
-    from agent.secrets import FileSecrets
-    from agent.signing.certificate_files import CertificateFiles
-    from agent.simulator.pki import open_pki
-    from agent.simulator.tokens import SimulatedTokens
-
-    folder = agent.places.data
-    pki = open_pki(folder)
-    insi = SimulatedInsi(
-        pki.server_certificate_pem,
-        pki.server_key_pem,
-        pki.ca_pem,
-        authorisations=[SIMULATED_AUTHORISATION],
-    )
-    insi.start()
-    agent.on_stop(insi.stop)
-    agent.simulated_insi = insi
-    urls = {mode: insi.url(mode) for mode in AuthMode}
-
-    def endpoint(mode: AuthMode) -> "Endpoint":
-        from agent.insi.http import Endpoint
-
-        return Endpoint(urls[mode], pki.ca_pem)
-
-    card = load_transcript(agent.options.card) if agent.options.card else None
-    readers = SimulatedReaders.default(card_kinds(lambda: agent.settings), card)
-    return _desk(
-        agent,
-        readers=readers,
-        tokens=SimulatedTokens(folder, readers),
-        secrets=FileSecrets(folder),
-        certificates=CertificateFiles(lambda: [pki.organisation_p12], lambda _file: pki.organisation_passphrase),
-        endpoint=endpoint,
-    )
-
-
-def _desk(
-    agent: Agent,
-    *,
-    readers: "Readers",
-    tokens: "TokenProcess",
-    secrets: "Secrets",
-    certificates: "CertificateFiles",
-    endpoint: Callable[[AuthMode], "Endpoint"],
-) -> Desk:
-    """The parts that the real desk and the simulated one share."""
-    from agent.journal.chain import signed_at
-    from agent.journal.store import Journal
-    from agent.secrets import load_identity, load_journal_keys
-
-    load = _Once(lambda: load_identity(secrets, agent.places.data))
-    settings, proxy_password = agent.settings, ProxyPassword(lambda: agent.settings, secrets)
-    return Desk(
-        settings=lambda: agent.settings,
-        environment=settings.environment,
-        instance_id=instance_id(agent.places.data),
-        readers=readers,
-        vitale=_vitale_source(agent, readers),
-        tokens=lambda: tokens,
-        teleservice=_Teleservice(agent, endpoint, certificates.of, proxy_password),
-        read_proxy_password=proxy_password.read,
-        certificates=certificates,
-        contract=_ReadContract(lambda: agent.settings, settings.environment),
-        load_identity=load,
-        journal=Journal(
-            agent.places.journal,
-            sign=lambda data: load().sign_bytes(data),
-            verify=lambda data, signature: load().verify_dated(data, signature, signed_at(data)),
-            keys=_Once(lambda: load_journal_keys(secrets, agent.places.data)),
-            max_reply_bytes=settings.insi.max_reply_bytes,
-        ),
-        person=agent.person,
-        now=lambda: datetime.now(UTC),
-        new_id=lambda: str(uuid4()),
-        verifies=settings.environment is Environment.SIMULATED,
-        account=_account(),
-        changed=agent.session_changed,
-        show=agent.show_state,
-    )
-
-
-def organisation_files(settings: Callable[[], Settings], keyring: "Secrets") -> "CertificateFiles":
-    """The organisations' certificates that are configured, their passphrases in the keyring."""
-    from agent.signing.certificate_files import CertificateFiles, secret_name
-
-    return CertificateFiles(
-        lambda: settings().organisation.certificates,
-        lambda file: keyring.get(secret_name(file)),
-        check=lambda file: check_place(settings(), "organisation.certificates", file),
-    )
-
-
-def card_kinds(settings: Callable[[], Settings]) -> Callable[[bytes], CardKind]:
-    """Which card an ATR is, by the rows of the settings first."""
-    from agent.readers.kinds import ATR_TABLE, AtrRow, kind_of
-
-    def kind(atr: bytes) -> CardKind:
-        own = (AtrRow(row.atr, row.kind, "configured", "readers.cards") for row in settings().readers.cards)
-        return kind_of(atr, (*own, *ATR_TABLE))
-
-    return kind
-
-
-def library_check(settings: Settings) -> Callable[[Path], Path]:
-    """Which native library may be loaded: on a managed install, an administrator's alone."""
-    from agent.native import ROOT, check_library
-
-    return partial(check_library, owners=ROOT if settings.managed else None)
-
-
-def check_place(settings: Settings, setting: str, path: Path) -> None:
-    """On a managed install, what a setting names is an administrator's alone, as the setting is.
-
-    What is not there says so itself when it is opened. Raises config.invalid (facts setting, reason).
-    """
-    from agent.native import ROOT, replaceable
-
-    try:
-        why = replaceable(path, owners=ROOT, protected=[machine_folder().parent]) if settings.managed else None
-    except (OSError, RuntimeError):
-        return
-    if why:
-        reason = "un autre compte que l'administrateur peut remplacer un fichier désigné"
-        raise AgentError(Code.CONFIG_INVALID, f"{path}: {why}", setting=setting, reason=reason)
-
-
-def configured_contract(settings: Settings) -> "Contract":
-    """INSi's contract by the settings. Raises contract.unreadable, config.invalid as `check_place`."""
-    from agent.insi.contract import open_contract
-
-    insi = settings.insi
-    contract = open_contract(insi.contract, insi.bindings)  # which refuses a folder without end
-    for setting, folder, below in (("insi.contract", insi.contract, "**/*"), ("insi.bindings", insi.bindings, "*")):
-        for place in (folder, *folder.glob(below)) if folder and settings.managed else ():
-            check_place(settings, setting, place)
-    return contract
-
-
-def _vitale_source(agent: Agent, readers: "Readers") -> "VitaleSource":
-    """How the carte Vitale is read here; another choice counts from the next start on."""
-    from agent.readers.desk import PcscVitale
-
-    wanted = agent.settings.vitale
-    if wanted.backend == "apilec" and not agent.simulated:
-        from agent.readers.apilec import ApilecVitale
-
-        source = ApilecVitale(
-            **dict(wanted.apilec), today=lambda: datetime.now(UTC).date(), check=library_check(agent.settings)
-        )
-        agent.on_stop(source.close)
-        return source
-    return PcscVitale(readers, lambda: (agent.settings.readers.prefer, agent.settings.readers.exclude))
-
-
-class _Once(Generic[T]):
-    """A value made at first use, by whichever thread comes first; a failure is not kept."""
-
-    def __init__(self, make: Callable[[], T]) -> None:
-        self._make, self._lock = make, threading.Lock()
-        self._made: T | None = None
-
-    def __call__(self) -> T:
-        with self._lock:
-            if self._made is None:
-                self._made = self._make()
-            return self._made
-
-
-class _ReadContract:
-    """INSi's contract, read at its first use and again once the settings were: the network lane's.
-
-    The simulator speaks ours, whatever package is configured.
-    """
-
-    def __init__(self, settings: Callable[[], Settings], environment: Environment) -> None:
-        self._settings, self._simulated = settings, environment is Environment.SIMULATED
-        self._read: tuple[Settings, Contract] | None = None
-
-    def __call__(self) -> "Contract":
-        from agent.insi.contract import open_contract
-
-        settings = self._settings()
-        if self._read is None or self._read[0] is not settings:
-            self._read = (settings, open_contract(None, None) if self._simulated else configured_contract(settings))
-        return self._read[1]
-
-
-class _Teleservice:
-    """INSi over HTTPS, opened at its first use and again once the settings were read again: the network lane's.
-
-    Also when a call was under way meanwhile: nothing goes over a session that older settings opened.
-    """
-
-    def __init__(
-        self,
-        agent: Agent,
-        endpoint: Callable[[AuthMode], "Endpoint"],
-        organisation_of: Callable[[str], "OrganisationCertificate"],
-        proxy_password: Callable[[], str | None],
-    ) -> None:
-        self._agent, self._endpoint = agent, endpoint
-        self._organisation_of, self._proxy_password = organisation_of, proxy_password
-        self._open: tuple[Settings, HttpTeleservice] | None = None
-
-    def check(self, mode: AuthMode) -> None:
-        self._endpoint(mode)
-
-    def post(self, sender: "Sender", action: str, envelope: bytes) -> "HttpReply":
-        settings = self._agent.settings
-        if self._open is None or self._open[0] is not settings:
-            self.close()
-            self._open = (settings, self._connect(settings))
-        return self._open[1].post(sender, action, envelope)
-
-    def close(self) -> None:
-        if self._open is not None:
-            self._open[1].close()
-            self._open = None
-
-    def _connect(self, settings: Settings) -> "HttpTeleservice":
-        from agent.insi.http import HttpTeleservice, Limits
-        from agent.insi.proxy import Routes
-
-        insi, simulated = settings.insi, self._agent.simulated
-        return HttpTeleservice(
-            self._endpoint_of,
-            limits=Limits(
-                connect_s=insi.connect_timeout_s,
-                total_s=insi.total_timeout_s,
-                max_reply_bytes=insi.max_reply_bytes,
-                revocation="off" if simulated else insi.revocation,  # the simulator's CA publishes no list
-                revocation_s=insi.revocation_timeout_s,
-            ),
-            routes=Routes(Proxy() if simulated else settings.proxy, self._proxy_password).to,
-            private_folder=self._agent.places.state,
-        )
-
-    def _endpoint_of(self, sender: "Sender") -> "Endpoint":
-        from agent.insi.http import ClientMaterial
-
-        endpoint = self._endpoint(sender.mode)
-        if sender.certificate is None:
-            return endpoint
-        own = self._organisation_of(sender.certificate)
-        return replace(endpoint, client=ClientMaterial(own.chain_pem, own.key))
-
-
-class ProxyPassword:
-    """Of the account on the proxy. `read` before each operation; who connects is given what that found.
-
-    Because a keyring may ask the person, for whom the network lane must not wait.
-    """
-
-    def __init__(self, settings: Callable[[], Settings], secrets: "Secrets") -> None:
-        self._settings, self._secrets = settings, secrets
-        self._found: str | AgentError | None = None
-
-    def read(self) -> None:
-        """Blocks: the secrets lane's. Nothing is read where there is no account."""
-        from agent.insi.proxy import PASSWORD
-
-        proxy = self._settings().proxy
-        try:
-            kept = self._secrets.get(PASSWORD) if proxy.user and proxy.use != "none" else None
-            self._found = None if kept is None else kept.decode()
-        except AgentError as error:
-            self._found = error
-
-    def __call__(self) -> str | None:
-        """None: none was enrolled. Raises keyring.absent: to whom a way without proxy does, it is all the same."""
-        if isinstance(self._found, AgentError):
-            raise self._found
-        return self._found
-
-
 class _Person:
     """The window, and the tray that shows that one is open."""
 
@@ -1030,38 +611,3 @@ class _Person:
             yield
         finally:
             self._agent.question(opened=False)
-
-
-def _account() -> str | None:
-    """The account of the operating system, for the trace; None for a user without a name."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return None
-
-
-def insi_endpoint(settings: Settings, environment: Environment, mode: AuthMode) -> "Endpoint":
-    """Where a mode is served in an environment, and whom we believe there.
-
-    Raises insi.notConfigured, config.invalid as `check_place`.
-    """
-    from agent.insi.http import Endpoint
-
-    insi = settings.insi
-    url = getattr(insi.endpoints.get(environment), mode.value, None) or ADDRESSES.get((environment, mode))
-    files: list[Path] = getattr(insi.anchors.get(environment), mode.value, [])
-    if url is None or not files:
-        raise AgentError(Code.INSI_NOT_CONFIGURED, "no address or no anchors", mode=mode.value)
-    for file in files:
-        check_place(settings, "insi.anchors", file)
-    return Endpoint(url, _anchors(files), names=getattr(insi.server_names.get(environment), mode.value, "san"))
-
-
-def _anchors(files: Sequence[Path]) -> bytes:
-    """The CA certificates of these PEM or DER files, as PEM. Raises insi.notConfigured."""
-    from agent.insi.anchors import read_anchors
-
-    try:
-        return b"".join(anchor.pem for file in files for anchor in read_anchors(file.read_bytes()))
-    except (OSError, ValueError) as error:
-        raise AgentError(Code.INSI_NOT_CONFIGURED, f"anchors: {type(error).__name__}") from None

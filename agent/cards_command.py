@@ -161,7 +161,8 @@ def record(parsed: argparse.Namespace) -> int:
 
 def _readers(parsed: argparse.Namespace) -> "tuple[Readers, list[str]]":
     """The readers of this machine, and those not to use."""
-    from agent.app import Options, card_kinds, load_settings
+    from agent.desks import card_kinds
+    from agent.options import Options, load_settings
     from agent.readers.desk import fits
     from agent.readers.pcsc import PcscReaders
 

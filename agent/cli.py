@@ -170,8 +170,8 @@ def _port(text: str) -> int:
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    from agent.app import Options, load_settings, places_of
     from agent.log import configure
+    from agent.options import Options, load_settings, places_of
     from agent.running import RunningAgent, until_told_to_stop
 
     if parsed.card and not parsed.simulate:
@@ -188,9 +188,9 @@ def _run(parsed: argparse.Namespace) -> int:
 
 
 def _demo(parsed: argparse.Namespace) -> int:
-    from agent.app import Options
     from agent.demo import PageServer
     from agent.log import configure
+    from agent.options import Options
     from agent.running import RunningAgent, until_told_to_stop
 
     own = tuple(_page_origin(origin) for origin in parsed.origin)

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent import __version__
-from agent.app import Options, card_kinds, choice_folder, library_check, load_settings, places_of
 from agent.choice import read_choice
 from agent.config import Settings, user_file
+from agent.desks import card_kinds, library_check
 from agent.errors import AgentError, Code
 from agent.lane import run_alone
 from agent.model import AuthMode
+from agent.options import Options, choice_folder, load_settings, places_of
 from agent.places import Places, find_running
 from agent.protocol.messages import SwitchResult
 from agent.switching import what_counts
@@ -215,7 +216,7 @@ def _keyring(_settings: Settings) -> str:
 
 def _organisations(settings: Settings) -> str | Finding:
     """Each certificate, and the software whose calls have none here."""
-    from agent.app import organisation_files
+    from agent.desks import organisation_files
     from agent.secrets import KeyringSecrets
     from agent.signing.structures import Purpose, check_dates, choose, in_words
 
@@ -253,7 +254,7 @@ def _contract(settings: Settings) -> str:
 
     Raises contract.unreadable, contract.binding, config.invalid.
     """
-    from agent.app import configured_contract
+    from agent.desks import configured_contract
     from agent.insi.operations import Operation
 
     contract = configured_contract(settings)
@@ -280,7 +281,7 @@ _NAMES = {"san": "SAN", "sanOrCn": "SAN, sinon CN"}
 
 def _insi(settings: Settings) -> Finding:
     """Where INSi is and whom we believe there, as configured: it is not called."""
-    from agent.app import insi_endpoint
+    from agent.desks import insi_endpoint
     from agent.insi.anchors import missing_issuer, read_anchors, unissued
 
     says, served, now = [], set(), datetime.now(UTC)

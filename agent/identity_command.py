@@ -72,7 +72,7 @@ def _rotated(parsed: argparse.Namespace, places: Places, secrets: "Secrets") -> 
 
 
 def _journal(parsed: argparse.Namespace, places: Places) -> Path:
-    from agent.app import Options, load_settings
+    from agent.options import Options, load_settings
 
     if parsed.simulated:
         return places.journal

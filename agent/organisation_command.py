@@ -44,7 +44,7 @@ def _enrol(parsed: argparse.Namespace) -> int:
 
     Raises config.invalid for a file that is not configured, or that others may replace; certificate.*, keyring.absent.
     """
-    from agent.app import check_place
+    from agent.desks import check_place
     from agent.secrets import KeyringSecrets
     from agent.signing.certificate_files import secret_name
     from agent.signing.organisation import open_p12
@@ -81,7 +81,7 @@ def _meant(settings: Settings, named: Path | None) -> Path:
 
 def _list(parsed: argparse.Namespace) -> int:
     """What is configured, also what does not open; 1 if something is wrong. Raises config.invalid."""
-    from agent.app import organisation_files
+    from agent.desks import organisation_files
     from agent.secrets import KeyringSecrets
 
     settings, now = _settings(parsed), datetime.now(UTC)
@@ -156,6 +156,6 @@ def _print(one: Opened, row: dict[str, Any]) -> None:
 
 
 def _settings(parsed: argparse.Namespace) -> Settings:
-    from agent.app import Options, load_settings
+    from agent.options import Options, load_settings
 
     return load_settings(Options(config_file=parsed.config)).settings

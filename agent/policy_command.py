@@ -23,7 +23,7 @@ def add_words(command: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Raises config.invalid: no site, a file to keep that is none, or one in the way that is not ours."""
-    from agent.app import Options, load_settings
+    from agent.options import Options, load_settings
 
     pages = load_settings(Options(config_file=parsed.config)).settings.page_origins
     existing = _existing(parsed.merge, parsed.target) if parsed.merge else None

@@ -76,6 +76,6 @@ def _address(settings: Settings, mode: AuthMode) -> str | None:
 
 
 def _settings(parsed: argparse.Namespace) -> Settings:
-    from agent.app import Options, load_settings
+    from agent.options import Options, load_settings
 
     return load_settings(Options(config_file=parsed.config)).settings

@@ -16,13 +16,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from agent.app import Agent, Options, choice_folder, load_settings, places_of
+from agent.app import Agent
 from agent.choice import keep_choice, read_choice
 from agent.config import Loaded
 from agent.errors import AgentError, Code
 from agent.journal.ports import Step, Switch
 from agent.log import follow
 from agent.model import Environment
+from agent.options import Options, choice_folder, load_settings, places_of
 from agent.places import Places, claim
 from agent.protocol.messages import SwitchResult
 from agent.protocol.session import CLOSE_REVOKED, unexpected

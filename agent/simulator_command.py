@@ -68,7 +68,7 @@ def add_words(command: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Raises simulator.forbidden, config.invalid (a word of --style, a folder, a port)."""
-    from agent.app import Options, load_settings
+    from agent.options import Options, load_settings
 
     if load_settings(Options(config_file=parsed.config)).settings.simulate == "forbid":
         raise AgentError(Code.SIMULATOR_FORBIDDEN)
@@ -84,10 +84,10 @@ def run(parsed: argparse.Namespace) -> int:
 
 def _start(parsed: argparse.Namespace, style: "Style", parts: ExitStack) -> dict[str, Any]:
     """Open the doors; what a client's developer must know of them."""
-    from agent.app import SIMULATED_AUTHORISATION
     from agent.insi.fake_batch import BatchRules
     from agent.insi.fake_insi import HEADER, SimulatedInsi
     from agent.model import AuthMode
+    from agent.options import SIMULATED_AUTHORISATION
     from agent.simulator.pki import open_pki
 
     folder = (parsed.folder or Places.simulated().create().state / "insi").absolute()

@@ -64,7 +64,7 @@ def _through_the_agent(parsed: argparse.Namespace, method: str, params: dict[str
 
 def _on_the_file(parsed: argparse.Namespace) -> list[dict[str, Any]]:
     """Raises site.unknown, site.locked, config.invalid; agent.running for one that has just started or hangs."""
-    from agent.app import Options, load_settings
+    from agent.options import Options, load_settings
     from agent.sites import keep_decisions, read_decisions
     from agent.workflows.sites import Rules, listed, revoked, unblocked
 

@@ -16,7 +16,7 @@ def add_words(software: argparse.ArgumentParser) -> None:
 
 def show(parsed: argparse.Namespace) -> int:
     """Raises config.invalid."""
-    from agent.app import Options, load_settings
+    from agent.options import Options, load_settings
 
     rows = [_row(row) for row in load_settings(Options(config_file=parsed.config)).settings.software]
     if parsed.json:

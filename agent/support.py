@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from agent import __version__
-from agent.app import Options, load_settings
 from agent.client import ask, find_agent
 from agent.config import Loaded
 from agent.doctor import Finding, examine
 from agent.errors import AgentError, Code
 from agent.log import redact
+from agent.options import Options, load_settings
 from agent.places import Places, write_private
 
 README = "LISEZ-MOI.txt"

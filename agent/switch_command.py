@@ -54,8 +54,8 @@ def _through_the_agent(params: dict[str, Any]) -> dict[str, Any] | None:
 
 def _on_the_file(config: Path | None, params: dict[str, Any]) -> dict[str, Any]:
     """Raises agent.running too, for one that has just started or hangs."""
-    from agent.app import Options, load_settings
     from agent.choice import keep_choice, read_choice
+    from agent.options import Options, load_settings
     from agent.switching import Choice, chosen, what_counts
 
     options = Options(config_file=config)

@@ -193,7 +193,7 @@ def _invalid(setting: str, reason: str) -> AgentError:
 
 def _list(parsed: argparse.Namespace) -> int:
     """What is in force for this user; 1 if something is wrong with one of them. Raises config.invalid."""
-    from agent.app import Options, load_settings
+    from agent.options import Options, load_settings
 
     rows = list(trusted(load_settings(Options(config_file=parsed.config)), datetime.now(UTC)))
     if parsed.json:
@@ -240,7 +240,7 @@ def trusted(loaded: "Loaded", now: datetime) -> Iterator[dict[str, Any]]:
 
 def _exposed(loaded: "Loaded", file: Path) -> str | None:
     """What the agent objects to the place of this file."""
-    from agent.app import check_place
+    from agent.desks import check_place
 
     try:
         check_place(loaded.settings, "insi.anchors", file)

@@ -50,8 +50,8 @@ def fingerprint(authority: "Authority") -> str:
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    from agent.app import Options, load_settings
     from agent.local_tls import LocalTls
+    from agent.options import Options, load_settings
     from agent.secrets import secrets_of
 
     settings = load_settings(Options(simulate=parsed.simulated, config_file=parsed.config)).settings

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from agent.app import Options
+from agent.options import Options
 from agent.pin import Pin
 from agent.places import Places
 from agent.readers.desk import PcscVitale

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from agent.app import Options, load_settings
 from agent.errors import AgentError, Code
 from agent.insi.fake_style import Style
 from agent.insi.ports import HttpReply
 from agent.model import AuthMode, Environment
+from agent.options import Options, load_settings
 from agent.places import Places, find_running
 from agent.running import RunningAgent
 from agent.signing.worker import TokenWorker

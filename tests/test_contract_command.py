@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from agent.app import _ReadContract
 from agent.cli import main
 from agent.config import Insi, Settings
+from agent.desks import _ReadContract
 from agent.errors import CATALOGUE, AgentError, Code
 from agent.insi.operations import Operation
 from agent.model import Environment

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from agent.app import configured_contract, insi_endpoint, organisation_files
 from agent.config import Loaded, Settings
+from agent.desks import configured_contract, insi_endpoint, organisation_files
 from agent.doctor import _contract, _insi, _probe
 from agent.errors import AgentError, Code
 from agent.model import AuthMode, Environment

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from agent.app import Options, load_settings
 from agent.cli import main
 from agent.errors import CATALOGUE, Code
 from agent.model import Environment
+from agent.options import Options, load_settings
 from agent.simulator.pki import issue_ca, issue_organisation, make_ca, p12
 from tests.parts.session import in_a_session
 

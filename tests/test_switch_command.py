@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.app import Options
 from agent.choice import keep_choice, read_choice
 from agent.cli import main
 from agent.errors import CATALOGUE, Code
 from agent.model import Environment, Profile
+from agent.options import Options
 from agent.places import Places, announce, claim
 from agent.running import RunningAgent
 from agent.switching import Choice

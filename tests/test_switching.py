@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.app import Options, choice_folder, load_settings, places_of
 from agent.choice import keep_choice, read_choice
 from agent.config import Loaded, Source, load
 from agent.errors import AgentError, Code
 from agent.model import Environment, Profile
+from agent.options import Options, choice_folder, load_settings, places_of
 from agent.places import Places
 from agent.switching import Choice, chosen, counting, locks, offered, what_counts
 

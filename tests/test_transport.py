@@ -9,8 +9,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from agent.app import ProxyPassword, insi_endpoint
 from agent.config import Settings
+from agent.desks import ProxyPassword, insi_endpoint
 from agent.doctor import Finding, _insi
 from agent.errors import AgentError, Code
 from agent.insi.ports import HttpReply, Sender, Teleservice

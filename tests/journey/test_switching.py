@@ -21,7 +21,6 @@ import pytest
 from keyring.backends import SecretService
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from agent.app import Options
 from agent.choice import keep_choice, read_choice
 from agent.client import ask
 from agent.errors import AgentError, Code
@@ -29,6 +28,7 @@ from agent.journal.chain import signed_at
 from agent.journal.ports import Step, Switch
 from agent.journal.store import Journal
 from agent.model import Activity, AuthMode, Environment, Profile
+from agent.options import Options
 from agent.places import Places, Running, announce, claim, find_running
 from agent.readers.transcript import SimulatedReaders
 from agent.running import RunningAgent, until_told_to_stop

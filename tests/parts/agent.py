@@ -12,8 +12,8 @@ import pytest
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
-from agent.app import Options
 from agent.insi.fake_insi import SimulatedInsi
+from agent.options import Options
 from agent.places import Places
 from agent.readers.transcript import SimulatedReaders
 from agent.running import RunningAgent

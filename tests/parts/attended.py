@@ -7,9 +7,9 @@ for the simulator. No part of the tests is loaded beside it.
 import sys
 from pathlib import Path
 
-from agent.app import Options, load_settings
 from agent.child import harden
 from agent.log import configure
+from agent.options import Options, load_settings
 from agent.places import Places
 from agent.running import RunningAgent, until_told_to_stop
 from agent.tray.bridge import Person

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.app import real_desk
 from agent.config import Settings, Source, load
+from agent.desks import real_desk
 from agent.doctor import _probe, _vitale
 from agent.errors import AgentError, Code
 from agent.protocol.messages import Client, HelloParams

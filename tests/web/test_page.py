@@ -13,11 +13,11 @@ from typing import NoReturn, Protocol, cast
 import pytest
 from playwright.sync_api import Page, expect
 
-from agent.app import Options
 from agent.client import ask
 from agent.demo import PageServer
 from agent.errors import CATALOGUE, AgentError, Code
 from agent.model import Environment, Profile
+from agent.options import Options
 from agent.places import Places, find_running
 from agent.readers.desk import VitaleSource
 from agent.readers.transcript import SimulatedReaders

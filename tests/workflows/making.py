@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import pytest
 from cryptography import x509
 
-from agent.app import SIMULATED_AUTHORISATION
 from agent.config import ALL_RIGHTS, Settings
 from agent.errors import AgentError, Code
 from agent.insi.contract import Contract, open_contract
@@ -20,6 +19,7 @@ from agent.insi.fake_service import FakeService
 from agent.insi.ports import HttpReply, Sender
 from agent.journal.ports import StoredTrace
 from agent.model import AuthMode, Environment, TracedResult
+from agent.options import SIMULATED_AUTHORISATION
 from agent.pin import Pin
 from agent.protocol.messages import (
     CpxStatusParams,

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from lxml import etree
 
-from agent.app import SIMULATED_AUTHORISATION
 from agent.errors import CATALOGUE, AgentError, Code
 from agent.insi.operations import Operation
 from agent.model import AuthMode, Environment, TracedResult
+from agent.options import SIMULATED_AUTHORISATION
 from agent.protocol.messages import HelloParams, Notice, RetrieveByTraitsParams
 from agent.signing.certificate_files import CertificateFiles
 from agent.signing.structures import Purpose

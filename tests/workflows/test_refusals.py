@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.app import real_desk
 from agent.config import Settings
+from agent.desks import real_desk
 from agent.errors import AgentError, Code
 from agent.insi.ports import HttpReply
 from agent.model import AuthMode, Environment, PinState, ReaderSeen
