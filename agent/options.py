@@ -41,12 +41,11 @@ def load_settings(options: Options, choice: Choice | None = None, *, environment
     Raises config.invalid.
     """
     layers = system_layers(options.config_file)
-    counts = counting(
-        read_choice(choice_folder(options)) if choice is None else choice, _loaded(options, layers, environment)
-    )
-    if counts != Choice():
-        layers = [*layers, (Source.CHOICE, counts.model_dump(exclude_none=True))]
-    return _loaded(options, layers, environment)
+    loaded = _loaded(options, layers, environment)
+    counts = counting(read_choice(choice_folder(options)) if choice is None else choice, loaded)
+    if counts == Choice():
+        return loaded
+    return _loaded(options, [*layers, (Source.CHOICE, counts.model_dump(exclude_none=True))], environment)
 
 
 def choice_folder(options: Options) -> Path:

@@ -18,7 +18,6 @@ from agent.readers.desk import VitaleSource
 from agent.readers.ports import Readers
 from agent.signing.ports import TokenProcess
 from agent.signing.structures import Opened, Purpose, choose
-from agent.signing.vitale_assertion import VitaleAssertions
 from agent.tray.bridge import ActivityQuestion, PinQuestion
 from agent.tray.state import OrganisationCalls
 from agent.workflows.counts import Counts
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from agent.protocol.server import Progress
     from agent.signing.certificate_files import CertificateFiles
     from agent.signing.organisation import OrganisationCertificate
+    from agent.signing.vitale_assertion import VitaleAssertions
 
 T = TypeVar("T")
 
@@ -125,7 +125,7 @@ class Desk:
     read_proxy_password: Callable[[], None] = lambda: None  # blocks: a keyring may ask the person
     account: str | None = None  # of the operating system, for the trace
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep  # between two attempts, in seconds
-    vitale_assertions: VitaleAssertions | None = None  # no provider is shipped
+    vitale_assertions: "VitaleAssertions | None" = None  # no provider is shipped
     lanes: Lanes = field(default_factory=Lanes)
     card_queue_s: float = CARD_QUEUE_S  # a card operation waits so long for its turn
     vitale_turn: Turn = field(default_factory=Turn)

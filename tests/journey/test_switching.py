@@ -1130,14 +1130,19 @@ def agents(home: Path) -> list[str]:
 TITLE = "^INSi Agent .+ environnement et profil$"
 
 
-def test_the_person_changes_the_environment_in_the_window(
-    logged_in: Path, simulated_pki: Path, desktop: Desktop, monkeypatch: pytest.MonkeyPatch
-):
+def on_screen(logged_in: Path, desktop: Desktop, monkeypatch: pytest.MonkeyPatch) -> RunningAgent:
+    """An agent whose windows are on this desktop; stop it."""
     for name, value in desktop.environment.items():
         monkeypatch.setenv(name, value)
     file = logged_in / "config.toml"
     file.write_text(CONFIG, encoding="utf-8")
-    running = RunningAgent(Options(port=0, config_file=file), Places.real().create())
+    return RunningAgent(Options(port=0, config_file=file), Places.real().create())
+
+
+def test_the_person_changes_the_environment_in_the_window(
+    logged_in: Path, simulated_pki: Path, desktop: Desktop, monkeypatch: pytest.MonkeyPatch
+):
+    running = on_screen(logged_in, desktop, monkeypatch)
     shown: list[Environment] = []
     running.show_state_in(lambda state: shown.append(state.environment))
     try:
@@ -1162,11 +1167,7 @@ def test_the_person_changes_the_environment_in_the_window(
 def test_a_change_that_fails_is_told_in_the_window_which_comes_back(
     logged_in: Path, simulated_pki: Path, desktop: Desktop, monkeypatch: pytest.MonkeyPatch
 ):
-    for name, value in desktop.environment.items():
-        monkeypatch.setenv(name, value)
-    file = logged_in / "config.toml"
-    file.write_text(CONFIG, encoding="utf-8")
-    running = RunningAgent(Options(port=0, config_file=file), Places.real().create())
+    running = on_screen(logged_in, desktop, monkeypatch)
     release = claim(Places.simulated().data)
     try:
         running.show_switch()
