@@ -388,8 +388,60 @@ class Insi(Section):
         return meaning
 
 
-class JournalPlace(Section):
+class Ship(Section):
+    """A second place for the journal's entries, sealed as they are."""
+
+    to: Literal["none", "folder", "syslog"] = machine("none")
+    folder: AbsolutePath | None = machine(None, description="may be on a network; each installation has its own in it")
+    syslog: str | None = machine(
+        None, description="tls://host:6514, tcp://host:601, or on this machine unix:/dev/log", max_length=300
+    )
+    anchors: list[AbsolutePath] = Machine(list, description="authorities of a syslog server by tls, PEM or DER")
+    max_message_bytes: int = machine(
+        8192, ge=2048, le=1 << 20, description="of one syslog message; larger personal parts are left out [guess]"
+    )
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> Self:
+        if self.to == "folder" and self.folder is None:
+            raise ValueError("to = folder needs journal.ship.folder")
+        if self.syslog is not None and not _is_receiver(self.syslog):
+            raise ValueError("journal.ship.syslog is none of tls://host:port, tcp://host:port, unix:/path")
+        if self.to == "syslog" and self.syslog is None:
+            raise ValueError("to = syslog needs journal.ship.syslog")
+        local = (self.syslog or "").startswith("unix:")
+        if self.to == "syslog" and (self.syslog or "").startswith("tls:") and not self.anchors:
+            raise ValueError("a server by tls needs journal.ship.anchors")
+        if local and sys.platform == "win32":
+            raise ValueError("Windows has no syslog of its own")
+        if local and self.max_message_bytes > _LOCAL_MESSAGE_BYTES:
+            raise ValueError(f"a local socket takes max_message_bytes of {_LOCAL_MESSAGE_BYTES} at most")
+        return self
+
+
+_LOCAL_MESSAGE_BYTES = 1 << 16  # one datagram; Linux sends 200 kB unless it is told otherwise (net.core.wmem_default)
+_RECEIVER = re.compile(r"(tls|tcp)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
+
+
+def _is_receiver(address: str) -> bool:
+    if address.startswith("unix:"):
+        return Path(address.removeprefix("unix:")).is_absolute() and "\0" not in address
+    return bool(_RECEIVER.fullmatch(address)) and _is_place(address)
+
+
+class JournalSettings(Section):
     directory: Path | None = machine(None, description="local folder; None: the user's local data")
+    personal_days: int | None = machine(
+        1095, ge=1, description="then what an entry holds of people is erased; None: never [choice: not public]"
+    )
+    entry_days: int | None = machine(
+        3650, ge=1, description="then the entry itself leaves; None: never [choice: not public]"
+    )
+    ship: Ship = Field(default_factory=Ship)
+
+
+class Log(Section):
+    system: bool = machine(True, description="start, stop and faults also to the system's log")
 
 
 class Settings(Section):
@@ -412,7 +464,11 @@ class Settings(Section):
     organisation: Organisation = Field(default_factory=Organisation)
     insi: Insi = Field(default_factory=Insi)
     proxy: Proxy = Field(default_factory=Proxy)
-    journal: JournalPlace = Field(default_factory=JournalPlace)
+    journal: JournalSettings = Field(default_factory=JournalSettings)
+    log: Log = Field(default_factory=Log)
+    secrets: Literal["keyring", "machine"] = machine(
+        "keyring", description="where keys and passphrases are kept: the user's keyring, or under the machine's secret"
+    )
     door: Door = Field(default_factory=Door)
     limits: Limits = Field(default_factory=Limits)
     wss: Wss = Field(default_factory=Wss)

@@ -150,6 +150,7 @@ class Code(StrEnum):
     # the workstation
     JOURNAL_FULL = "journal.full"
     JOURNAL_UNAVAILABLE = "journal.unavailable"
+    JOURNAL_NOT_SHIPPED = "journal.notShipped"
     CONFIG_INVALID = "config.invalid"
     PORTS_BUSY = "ports.busy"
     AGENT_NOT_RUNNING = "agent.notRunning"
@@ -885,8 +886,8 @@ CATALOGUE: dict[Code, Row] = {
             "No keyring is available; nothing was stored.",
         ),
         Words(
-            "Ouvrir le trousseau de la session, ou en installer un (Secret Service).",
-            "Unlock the session's keyring, or install one (Secret Service).",
+            "Ouvrir ou installer un trousseau, ou demander à l'administrateur « insi-agent enrol --machine ».",
+            'Unlock or install a keyring, or ask the administrator for "insi-agent enrol --machine".',
         ),
         "WARNING",
     ),
@@ -1126,8 +1127,8 @@ CATALOGUE: dict[Code, Row] = {
         _I,
         True,
         Words(
-            "Le disque est plein : l'appel ne peut pas être tracé, il n'a pas été envoyé.",
-            "The disk is full: the call cannot be traced, it was not sent.",
+            "Le disque est plein : sans trace, l'appel n'est pas envoyé, ou sa réponse n'est pas remise.",
+            "The disk is full: without a trace no call is sent, or no answer handed over.",
         ),
         Words("Libérer de la place sur le disque.", "Free some disk space."),
         "ERROR",
@@ -1136,11 +1137,24 @@ CATALOGUE: dict[Code, Row] = {
         _I,
         True,
         Words(
-            "Le journal ne peut pas être écrit : l'appel n'a pas été envoyé.",
-            "The journal cannot be written: the call was not sent.",
+            "Le journal est illisible ou fermé : sans trace, l'appel n'est pas envoyé, ou sa réponse n'est pas remise.",
+            "The journal cannot be read or written: without a trace no call is sent, or no answer handed over.",
         ),
         Words("Vérifier le dossier du journal.", "Check the journal's folder."),
         "ERROR",
+    ),
+    Code.JOURNAL_NOT_SHIPPED: Row(
+        _I,
+        True,
+        Words(
+            "Le journal n'est plus transmis : sa seconde copie est en retard.",
+            "The journal is no longer shipped: its second copy is late.",
+        ),
+        Words(
+            "Vérifier le dossier ou le serveur désigné par journal.ship ; rien n'est perdu, l'envoi reprendra seul.",
+            "Check the folder or the server of journal.ship; nothing is lost, it will go on by itself.",
+        ),
+        "WARNING",
     ),
     Code.CONFIG_INVALID: Row(
         _I,

@@ -1,4 +1,4 @@
-"""`insi-agent organisation`: the structures' certificates: which there are, and their passphrases into the keyring."""
+"""`insi-agent organisation`: the structures' certificates: which there are, and their passphrases among the secrets."""
 
 import argparse
 import getpass
@@ -27,7 +27,7 @@ _DOUBTS = {
 def add_words(organisation: argparse.ArgumentParser) -> None:
     """`enrol` and `list`, as words after `organisation`."""
     words = organisation.add_subparsers(required=True, metavar="MOT")
-    says = "demander la phrase secrète d'un certificat et la mettre au trousseau"
+    says = "demander la phrase secrète d'un certificat et la garder parmi les secrets"
     enrol = words.add_parser("enrol", help=says, description=says)
     enrol.set_defaults(command=_enrol)
     enrol.add_argument("file", nargs="?", type=Path, metavar="FICHIER", help="l'un de organisation.certificates")
@@ -45,7 +45,8 @@ def _enrol(parsed: argparse.Namespace) -> int:
     Raises config.invalid for a file that is not configured, or that others may replace; certificate.*, keyring.absent.
     """
     from agent.desks import check_place
-    from agent.secrets import KeyringSecrets
+    from agent.places import Places
+    from agent.secrets import secrets_of
     from agent.signing.certificate_files import secret_name
     from agent.signing.organisation import open_p12
 
@@ -55,7 +56,7 @@ def _enrol(parsed: argparse.Namespace) -> int:
     typed = getpass.getpass("Phrase secrète : ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
     passphrase = typed.encode()
     opened = open_p12(file, passphrase)
-    KeyringSecrets().set(secret_name(file), passphrase)
+    secrets_of(Places.real().data, simulated=False, settings=lambda: settings).set(secret_name(file), passphrase)
     print(in_words(opened))
     return 0
 
@@ -82,10 +83,12 @@ def _meant(settings: Settings, named: Path | None) -> Path:
 def _list(parsed: argparse.Namespace) -> int:
     """What is configured, also what does not open; 1 if something is wrong. Raises config.invalid."""
     from agent.desks import organisation_files
-    from agent.secrets import KeyringSecrets
+    from agent.places import Places
+    from agent.secrets import secrets_of
 
     settings, now = _settings(parsed), datetime.now(UTC)
-    opened = organisation_files(lambda: settings, KeyringSecrets()).open()
+    secrets = secrets_of(Places.real().data, simulated=False, settings=lambda: settings)
+    opened = organisation_files(lambda: settings, secrets).open()
     users = _users(settings, opened, now)
     rows = [_row(one, settings, users, now) for one in opened]
     if parsed.json:

@@ -1,5 +1,6 @@
 """Where the agent keeps its files, and the two small files others read: instance-id and agent.json. ★"""
 
+import errno
 import json
 import os
 import secrets
@@ -31,6 +32,11 @@ class Places:
     runtime: Path  # agent.json while it runs
     journal: Path
     log: Path
+
+    @property
+    def noted_head(self) -> Path:
+        """What is remembered of the journal outside its own folder."""
+        return self.data / "journal-head.json"
 
     @classmethod
     def real(cls, journal: Path | None = None) -> Self:
@@ -142,7 +148,10 @@ def withdraw(runtime: Path, running: Running) -> None:
 
 
 def write_private(file: Path, data: bytes) -> None:
-    """Replace `file` in one step; only this user reads it. Raises config.invalid when it cannot be written."""
+    """Replace `file` in one step, on the disk when this returns; only this user reads it.
+
+    Raises config.invalid when it cannot be written.
+    """
     new = file.with_name(f"{file.name}.new")
     with _door(file):
         new.unlink(missing_ok=True)
@@ -151,6 +160,7 @@ def write_private(file: Path, data: bytes) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         new.replace(file)
+        keep_names(file.parent)
 
 
 def write_public(file: Path, data: bytes) -> None:
@@ -171,6 +181,23 @@ def write_public(file: Path, data: bytes) -> None:
             os.fsync(stream.fileno())
         new.chmod(0o644)
         new.replace(file)
+
+
+def keep_names(folder: Path) -> None:
+    """Have on the disk what a rename in this folder has done: a power cut undoes it else. Raises OSError.
+
+    Nothing on Windows, where a folder cannot be flushed.
+    """
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that cannot
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def set_aside(file: Path, at: datetime) -> None:

@@ -1,4 +1,4 @@
-"""`insi-agent proxy`: which ways lead to INSi, and the password of the proxy's account into the keyring."""
+"""`insi-agent proxy`: which ways lead to INSi, and the password of the proxy's account among the secrets."""
 
 import argparse
 import getpass
@@ -15,7 +15,7 @@ def add_words(proxy: argparse.ArgumentParser) -> None:
     """`enrol` and `show`, as words after `proxy`."""
     words = proxy.add_subparsers(required=True, metavar="MOT")
     for name, run, says in (
-        ("enrol", _enrol, "demander le mot de passe de proxy.user et le mettre au trousseau"),
+        ("enrol", _enrol, "demander le mot de passe de proxy.user et le garder parmi les secrets"),
         ("show", _show, "ce qui est réglé, et les chemins vers INSi ; un script est interrogé"),
     ):
         word = words.add_parser(name, help=says, description=says)
@@ -37,18 +37,20 @@ def in_words(proxy: Proxy) -> str:
 def _enrol(parsed: argparse.Namespace) -> int:
     """Raises config.invalid without an account, keyring.absent."""
     from agent.insi.proxy import PASSWORD
-    from agent.secrets import KeyringSecrets
+    from agent.places import Places
+    from agent.secrets import secrets_of
 
-    settings = _settings(parsed).proxy
-    if settings.user is None:
+    settings = _settings(parsed)
+    user = settings.proxy.user
+    if user is None:
         reason = "nommer d'abord le compte du proxy"
         raise AgentError(Code.CONFIG_INVALID, "no account", setting="proxy.user", reason=reason)
-    asked = f"Mot de passe de {settings.user} sur le proxy : "
+    asked = f"Mot de passe de {user} sur le proxy : "
     typed = getpass.getpass(asked) if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
     if not typed:
         raise AgentError(Code.CONFIG_INVALID, "no password", setting="proxy.user", reason="rien n'a été saisi")
-    KeyringSecrets().set(PASSWORD, typed.encode())
-    print("Mot de passe enregistré au trousseau ; l'agent s'en sert dès sa prochaine connexion.")
+    secrets_of(Places.real().data, simulated=False, settings=lambda: settings).set(PASSWORD, typed.encode())
+    print("Mot de passe enregistré ; l'agent s'en sert dès sa prochaine connexion.")
     print("Si proxy.user change, enregistrer aussi son mot de passe : il n'y en a qu'un.")
     return 0
 

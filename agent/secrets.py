@@ -1,13 +1,15 @@
-"""Where secrets are kept: the user's keyring or, for the simulator alone, private files. ★
+"""Where secrets are kept: the user's keyring, sealed under the machine's secret or, for the simulator alone, files. ★
 
 Never plain text in silence: without a keyring of the system, keyring.absent, and nothing is stored. Nor is a key
 replaced in silence: what is public of it is noted in the data folder, where an emptied keyring is noticed.
 """
 
 import base64
+import hashlib
+import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from secrets import token_bytes
@@ -15,13 +17,19 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from agent.errors import AgentError, Code
 from agent.identity import Identity
-from agent.journal.sealing import KEY_BYTES, Keys
+from agent.journal.sealing import KEY_BYTES, Keys, key_id
 from agent.places import one_at_a_time, private_folder, set_aside, write_private
+from agent.sealed_secrets import KEYS_OF_HISTORY, SealedSecrets
 
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
 
+    from agent.config import Settings
+
+log = logging.getLogger(__name__)
 B = TypeVar("B")
+
+MAX_JOURNAL_KEYS = 16  # [choice] far below the 2,560 bytes that Windows' keyring takes (CRED_MAX_CREDENTIAL_BLOB_SIZE)
 
 
 class Secrets(Protocol):
@@ -37,6 +45,14 @@ class Secrets(Protocol):
 
     def forget(self, name: str) -> None:
         """Remove the secret, if there is one. Raises keyring.absent."""
+        ...
+
+
+class Keyring(Secrets, Protocol):
+    """The secrets of a session, which a person may have to open."""
+
+    def is_there(self) -> bool:
+        """Whether this session has one at all, open or closed. Raises keyring.absent where that cannot be told."""
         ...
 
 
@@ -110,16 +126,58 @@ def load_journal_keys(secrets: Secrets, folder: Path) -> Keys:
     """
     kept = _kept_or_made(secrets, folder, _JOURNAL_KEY, lambda: token_bytes(KEY_BYTES))
     try:
-        keys = Keys(kept[at : at + KEY_BYTES] for at in range(0, len(kept), KEY_BYTES))
+        keys = Keys(_each(kept))
     except ValueError:
         raise AgentError(Code.IDENTITY_DAMAGED, "the kept journal key is unreadable") from None
     _note(folder, _JOURNAL_KEY, keys.ids[::-1])
     return keys
 
 
+def rotate_journal_key(secrets: Secrets, folder: Path, *, in_use: Collection[str] | None) -> tuple[Keys, int]:
+    """Put a new key before the journal's others; the keys, and how many have left.
+
+    `in_use`: ids of the keys that open what the journal holds. Another one leaves, but for the present one: an entry
+    may be on its way. None: not known, or an agent runs, which may have an older one in hand; then none leaves. A kill
+    at any instant leaves the old keys or the new ones. Raises as `load_journal_keys`, and config.invalid {reason} for
+    one too many.
+    """
+    load_journal_keys(secrets, folder)
+    with _turn(folder):
+        kept = _each(secrets.get(_JOURNAL_KEY) or b"")
+        staying = [key for key in kept if in_use is None or key is kept[0] or key_id(key) in in_use]
+        if not staying or len(staying) >= MAX_JOURNAL_KEYS:
+            reason = (
+                f"le journal a déjà {len(staying)} clés dont il dépend : la plus ancienne doit d'abord ne plus servir"
+            )
+            raise AgentError(Code.CONFIG_INVALID, "too many keys", setting="journal", reason=reason)
+        noted = f"{key_id(staying[-1])}\n".encode()
+        write_private(_noted(folder, _JOURNAL_KEY), noted)  # one that is known before and after
+        secrets.set(_JOURNAL_KEY, token_bytes(KEY_BYTES) + b"".join(staying))
+        write_private(_noted(folder, _JOURNAL_KEY), noted)  # a running agent sees that the file is another one
+    return load_journal_keys(secrets, folder), len(kept) - len(staying)
+
+
+def journal_keys_changed(folder: Path) -> object:
+    """Another value once the journal's keys were rotated: so cheap that it may be asked before each entry."""
+    try:
+        about = _noted(folder, _JOURNAL_KEY).stat()
+    except OSError:
+        return None
+    return about.st_ino, about.st_mtime_ns
+
+
+def _each(kept: bytes) -> list[bytes]:
+    return [kept[at : at + KEY_BYTES] for at in range(0, len(kept), KEY_BYTES)]
+
+
 def identity_was_used(folder: Path) -> bool:
     """Whether this installation had an identity before, wherever it is now."""
     return _noted(folder, _IDENTITY).exists()
+
+
+def journal_key_was_made(folder: Path) -> bool:
+    """Whether this installation's journal has had a key, wherever it is now."""
+    return _noted(folder, _JOURNAL_KEY).exists()
 
 
 def _kept_or_made(secrets: Secrets, folder: Path, name: str, make: Callable[[], bytes], *, used: bool = False) -> bytes:
@@ -132,7 +190,7 @@ def _kept_or_made(secrets: Secrets, folder: Path, name: str, make: Callable[[], 
         with _turn(folder):
             if secrets.get(name) is None:
                 if used or _noted(folder, name).exists():
-                    raise AgentError(Code.IDENTITY_DAMAGED, f"the kept {name} is gone")
+                    raise AgentError(Code.IDENTITY_DAMAGED, f"the kept {name} is gone", reason=_GONE)
                 secrets.set(name, make())
             kept = secrets.get(name)
     if kept is None:
@@ -198,6 +256,10 @@ def _key_after(rotations: int, kept: bytes) -> tuple[bytes, bool]:
 class KeyringSecrets:
     """The keyring of the user's session, reached through `keyring`."""
 
+    def is_there(self) -> bool:
+        with _door():
+            return _found() is not None
+
     def get(self, name: str) -> bytes | None:
         with _door():
             text = _backend().get_password(_SERVICE, name)
@@ -218,9 +280,145 @@ class KeyringSecrets:
                 _backend().delete_password(_SERVICE, name)
 
 
-def secrets_of(folder: Path, *, simulated: bool) -> "KeyringSecrets | FileSecrets":
-    """The user's keyring; the simulator's private files, in its own data folder."""
-    return FileSecrets(folder) if simulated else KeyringSecrets()
+def secrets_of(folder: Path, *, simulated: bool, settings: "Callable[[], Settings]") -> Secrets:
+    """Where this installation keeps its secrets, `folder` being its data's: the one place that chooses.
+
+    By the setting `secrets`, as it is each time; the simulator's are its own, whatever is set.
+    """
+    if simulated:
+        return FileSecrets(folder)
+    return ChosenSecrets(folder, KeyringSecrets(), SealedSecrets(folder), lambda: settings().secrets == "machine")
+
+
+class ChosenSecrets:
+    """The user's keyring or the machine's secret, as is set.
+
+    Whoever sets the other one loses nothing: a secret that is still in the place of before is taken over when it is
+    asked for, read back, then forgotten there. By itself, because a policy changes the setting for every account, and
+    only in an account's own session can its keyring be opened: a command would have to be run by each person.
+
+    What is sealed is what counts, as long as it is there, so that a stop at any instant leaves one of the two.
+    """
+
+    def __init__(self, folder: Path, keyring: Keyring, sealed: SealedSecrets, by_machine: Callable[[], bool]) -> None:
+        self._folder, self._keyring, self._sealed, self._by_machine = folder, keyring, sealed, by_machine
+        self._not_in_keyring: set[str] = set()  # a person is not asked for the same in vain at each operation
+
+    def get(self, name: str) -> bytes | None:
+        """As `Secrets`. Under the machine's secret, keyring.absent {reason} also for a noted key of our history that is
+        not sealed while the keyring, which may have it, cannot be asked: else it would pass for lost.
+        """
+        by_machine = self._by_machine()
+        if not by_machine:
+            self._not_in_keyring.discard(name)
+        if self._sealed.has(name) is not by_machine:
+            return self._taken_over(name, by_machine=by_machine)
+        return self._sealed_anew(name) if by_machine else self._keyring.get(name)
+
+    def set(self, name: str, value: bytes) -> None:
+        with self._turn():
+            if not self._by_machine():
+                self._keyring.set(name, value)
+                self._sealed.forget(name)
+                self._not_in_keyring.discard(name)
+                return
+            first = not self._sealed.has(name)
+            self._sealed.set(name, value)
+            if first and name not in self._not_in_keyring:
+                self._forget_in_keyring(name)
+
+    def forget(self, name: str) -> None:
+        with self._turn():
+            if self._by_machine():
+                self._sealed.forget(name)
+                self._forget_in_keyring(name)  # else it would be taken over again
+            else:
+                self._keyring.forget(name)
+                self._sealed.forget(name)
+
+    def _taken_over(self, name: str, *, by_machine: bool) -> bytes | None:
+        """From the place that is not set; None where it is in neither."""
+        if name in self._not_in_keyring:
+            return None
+        opens = self._keyring_opens(name, by_machine=by_machine)
+        with self._turn():
+            if self._sealed.has(name) is by_machine:  # another program has done it meanwhile
+                return (self._sealed if by_machine else self._keyring).get(name)
+            there = self._keyring.get(name) if opens else None
+            kept = there if by_machine else self._sealed.get(name)
+            if kept is None:
+                if by_machine and not self._is_noted(name):
+                    self._not_in_keyring.add(name)
+                return None
+            if not by_machine and there not in (None, kept):
+                kept = self._beside(name, kept, there)
+            to: Secrets = self._sealed if by_machine else self._keyring
+            to.set(name, kept)
+            if to.get(name) != kept:
+                to.forget(name)
+                raise AgentError(Code.KEYRING_ABSENT, f"it did not keep {name}")
+            if by_machine:
+                self._forget_in_keyring(name)
+            else:
+                self._sealed.forget(name)
+            log.info("%s was taken over: it is now %s", name, "sealed" if by_machine else "in the keyring")
+            return kept
+
+    def _keyring_opens(self, name: str, *, by_machine: bool) -> bool:
+        """Asked before it is our turn: it may ask the person, and other programs would wait for them as well."""
+        if by_machine:
+            self._sealed.newest()  # without the machine's secret there is nothing to take it over to
+        try:
+            self._keyring.get(name)
+        except AgentError as error:
+            if not by_machine:
+                raise
+            if self._is_noted(name) and self._keyring.is_there():
+                raise AgentError(Code.KEYRING_ABSENT, error.detail, reason=_CLOSED) from None
+            log.info("%s is not sealed here, and the keyring could not be asked for it: %s", name, error)
+            return False
+        return True
+
+    def _beside(self, name: str, kept: bytes, there: bytes) -> bytes:
+        """What is sealed, for the keyring, which has had another one since: no key of our history is written over.
+
+        That of the journal joins the others; what else it was stays in the keyring under a name of its own.
+        """
+        if name == _JOURNAL_KEY and len(there) % KEY_BYTES == 0:
+            return b"".join(dict.fromkeys(_each(kept) + _each(there)))
+        if name in KEYS_OF_HISTORY:
+            aside = f"{name}-{hashlib.sha256(there).hexdigest()[:8]}"
+            self._keyring.set(aside, there)
+            log.warning("the keyring had another %s: it is kept there as %s", name, aside)
+        return kept
+
+    def _is_noted(self, name: str) -> bool:
+        return name in KEYS_OF_HISTORY and _noted(self._folder, name).exists()
+
+    def _sealed_anew(self, name: str) -> bytes | None:
+        """What is sealed; under the newest generation of the machine's secret from now on."""
+        found = self._sealed.opened(name)
+        if found is None:
+            return None
+        kept, generation = found
+        if generation != self._sealed.newest():
+            try:
+                with self._turn():
+                    if self._sealed.opened(name) == found:  # else another program has written, under the newest one
+                        self._sealed.set(name, kept)
+            except AgentError as error:  # it opens all the same: a full disk, perhaps
+                log.warning("%s stays sealed under an older generation: %s", name, error)
+        return kept
+
+    def _forget_in_keyring(self, name: str) -> None:
+        with suppress(AgentError):
+            self._keyring.forget(name)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        private_folder(self._folder)
+        with one_at_a_time(self._folder / "secrets-place.lock"):
+            yield
 
 
 class FileSecrets:
@@ -246,6 +444,8 @@ class FileSecrets:
         return self._folder / f"{name}.secret"
 
 
+_GONE = "elle n'est plus où « secrets » la fait chercher ; si un trousseau est fermé, l'ouvrir d'abord"
+_CLOSED = "cette clé est peut-être encore dans le trousseau, qui ne s'ouvre pas : l'ouvrir une fois pour la reprendre"
 _SERVICE = "insi-agent"
 _IDENTITY = "identity"
 _ROTATIONS = "identity-rotations"
@@ -264,15 +464,20 @@ _FOREIGN = frozenset({"keyring", "secretstorage", "jeepney", "dbus", "gi", "win3
 
 
 def _backend() -> "KeyringBackend":
+    found = _found()
+    if found is None:
+        raise AgentError(Code.KEYRING_ABSENT, "no back-end of the system")
+    return keep_on_this_machine(found)
+
+
+def _found() -> "KeyringBackend | None":
     """The keyring of the system, also behind keyring's chain of several."""
     import keyring
     from keyring.backends.chainer import ChainerBackend
 
     found = keyring.get_keyring()
-    for backend in found.backends if isinstance(found, ChainerBackend) else [found]:
-        if type(backend).__module__ in _KEYRINGS:
-            return keep_on_this_machine(backend)
-    raise AgentError(Code.KEYRING_ABSENT, f"back-end {type(found).__module__}")
+    each: Sequence[KeyringBackend] = found.backends if isinstance(found, ChainerBackend) else [found]
+    return next((backend for backend in each if type(backend).__module__ in _KEYRINGS), None)
 
 
 def keep_on_this_machine(backend: B) -> B:

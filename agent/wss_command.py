@@ -56,7 +56,7 @@ def _run(parsed: argparse.Namespace) -> int:
 
     settings = load_settings(Options(simulate=parsed.simulated, config_file=parsed.config)).settings
     folder = (Places.simulated() if parsed.simulated else Places.real()).data
-    tls = LocalTls(folder, secrets_of(folder, simulated=parsed.simulated))
+    tls = LocalTls(folder, secrets_of(folder, simulated=parsed.simulated, settings=lambda: settings))
     act: Callable[[LocalTls, Wss, Store | None], None] = parsed.act
     act(tls, settings.wss, None if act is _show else parsed.store)
     return 0

@@ -1,9 +1,13 @@
 """Folders and the small files in them are this user's alone."""
 
 import os
+import re
 import stat
+import subprocess
+import sys
 import uuid
 from dataclasses import fields
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -17,6 +21,7 @@ from agent.places import (
     claim,
     find_running,
     instance_id,
+    keep_names,
     one_at_a_time,
     private_folder,
     withdraw,
@@ -157,3 +162,32 @@ def test_a_private_file_is_replaced_whole_and_leaves_nothing_behind(tmp_path):
 
     assert ["file"] == [file.name for file in tmp_path.iterdir()]
     assert b"two" == (tmp_path / "file").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "from agent.places import write_private; write_private(file, b'one')",
+        "from agent.machine_secret import enrol; enrol(file, group='staff', rotate=False)",  # as root
+    ],
+)
+def test_a_file_that_was_replaced_keeps_its_name_through_a_power_cut(tmp_path, act):
+    """fsync(2): that of a file does not bring the entry of its folder to the disk."""
+    file, trace = tmp_path / "folder" / "file", tmp_path / "trace"
+    file.parent.mkdir()
+    script = f"from pathlib import Path; file = Path({str(file)!r}); {act}"
+    calls = "trace=rename,renameat,renameat2,fsync"
+    command = ["strace", "-qq", "-y", "-o", str(trace), "-e", calls, sys.executable, "-B", "-c", script]
+    subprocess.run(command, cwd=Path(__file__).parents[1], check=True)
+
+    done = [line for line in trace.read_text().splitlines() if str(file.parent) in line]
+    assert ["fsync", "rename", "fsync"] == [line.partition("(")[0] for line in done]
+    assert re.search(rf"<{re.escape(str(file.parent))}>\)", done[-1])
+
+
+def test_a_file_system_that_cannot_keep_names_is_no_failure():
+    """fsync(2), EINVAL, which procfs answers; any other failure counts."""
+    keep_names(Path("/proc"))
+
+    with pytest.raises(FileNotFoundError):
+        keep_names(Path("/proc/nothing"))
