@@ -16,22 +16,33 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from agent import __version__
 from agent.config import ALL_RIGHTS, Loaded, Settings
 from agent.consent import Consent, Decisions
-from agent.desks import real_desk, simulated_desk
+from agent.desks import real_desk, ship_carrier, simulated_desk
 from agent.errors import AgentError, Code
 from agent.lane import Lane
+from agent.log import remembered
 from agent.model import CardKind, Environment, ReaderSeen, Right, Value
 from agent.options import Options, load_settings
 from agent.pin import Pin
 from agent.places import Places, Running, announce, withdraw
-from agent.protocol.messages import API_LEVEL, CpxChangedParams, SitesResult, SwitchParams, SwitchResult, WatchResult
+from agent.protocol.messages import (
+    API_LEVEL,
+    CpxChangedParams,
+    LinesResult,
+    SitesResult,
+    SwitchParams,
+    SwitchResult,
+    WatchResult,
+)
 from agent.protocol.methods import BEFORE_HELLO, FROM_MEMORY
 from agent.protocol.origins import NATIVE, Caller, Doorkeeper
 from agent.protocol.session import Call
 from agent.switching import Choice
+from agent.system_log import Event
 from agent.tray.bridge import ActivityQuestion, ConsentQuestion, PinQuestion, SitesQuestion
 from agent.tray.state import TrayState
-from agent.workflows import cpx, greeting, retrieve, switches, trace, verify, vitale
+from agent.workflows import cpx, greeting, retrieve, switches, trace, upkeep, verify, vitale
 from agent.workflows.desk import SECRETS_TIMEOUT_S, Asker, CardSession, Desk
+from agent.workflows.shipping import Shipping
 from agent.workflows.sites import Rules, Sites, useful
 from agent.workflows.watching import changes
 
@@ -61,6 +72,7 @@ WORKFLOWS: dict[str, Workflow] = {
     "insi.retrieveWithVitale": retrieve.with_vitale,
     "insi.retrieveByTraits": retrieve.by_traits,
     "insi.verify": verify.verify,
+    "trace.list": trace.listing,
     "trace.get": trace.get,
 }
 
@@ -134,7 +146,12 @@ class Agent:
         if self.simulated:
             await self._make_keys()
         self.desk = simulated_desk(self) if self.simulated else real_desk(self)
-        self._stops += [self.desk.lanes.close, self._stop_resetting]
+        self._shipping = Shipping(
+            self.desk,
+            partial(ship_carrier, instance_id=self.desk.instance_id),
+            changed=lambda: self._spawn(self._tell_changes()),
+        )
+        self._stops += [self.desk.lanes.close, self._stop_resetting, self._shipping.cancel]
         self.sites = self._open_sites()
         behind: dict[str, Any] = {
             "doorkeeper": self._doorkeeper,
@@ -163,8 +180,11 @@ class Agent:
             self._spawn(self._open_organisations())
         self._spawn(self._look_into_contract())
         self._spawn(self._open_secure())
+        self._shipping.start()
+        self._spawn(upkeep.keep_up(self.desk))
         self.desk.finish(self._watch_screen())
-        log.info("listening on port %s, %s", self.port, self.desk.environment)
+        here = self.port, self.desk.environment, self.settings.profile, __version__
+        log.info("listening on port %s, %s, profile %s, version %s", *here, extra={"event": Event.START})
 
     async def stop(self) -> None:
         """Stop in reverse order: no new calls, running ones end, the card is logged out, the journal closed.
@@ -235,6 +255,7 @@ class Agent:
                 if task:
                     task.cancel()
             await self.lock_card()
+            await self._shipping.stop()
             for lane, close in (
                 (desk.lanes.token, desk.tokens().close),
                 (desk.lanes.network, desk.teleservice.close),
@@ -280,6 +301,7 @@ class Agent:
         if self.configured is not self.desk.environment:
             log.warning("another environment is configured: it counts from the next start on")
         await self._settle()
+        self._shipping.hurry()
         self._spawn(self._open_secure())
         self._spawn(self._open_organisations())
         self._spawn(self._look_into_contract())
@@ -311,7 +333,7 @@ class Agent:
         from agent.secrets import secrets_of
 
         folder = self.places.data
-        tls = LocalTls(folder, secrets_of(folder, simulated=self.simulated))
+        tls = LocalTls(folder, secrets_of(folder, simulated=self.simulated, settings=lambda: self.settings))
         try:
             pair, context = await self.desk.lanes.secrets.run(
                 partial(tls.load, self.desk.now()), timeout_s=SECRETS_TIMEOUT_S
@@ -397,6 +419,11 @@ class Agent:
             await conversation.closed()
             self.sites.leave(origin, conversation)
 
+    def appended(self) -> None:
+        """There is a new entry in the journal. From its lane's thread."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            self._loop.call_soon_threadsafe(self._shipping.wake)
+
     def show_sites(self) -> None:
         """Open the window of sites. From any thread."""
         with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
@@ -408,6 +435,8 @@ class Agent:
             return WatchResult(readers=self.desk.seen or [])
         if isinstance(call.params, SwitchParams):
             return await self.switch(Choice(**dict(call.params)), conversation)
+        if call.method.name == "agent.lines":
+            return LinesResult(lines=remembered())
         if call.method.name not in CHANGE_NOTHING:
             self._begin_operation()
         if call.method.name in SITES:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from agent.insi.contract import Contract
     from agent.insi.http import Endpoint, HttpTeleservice
     from agent.insi.ports import HttpReply, Sender
+    from agent.journal.shipping import Carrier
     from agent.readers.desk import VitaleSource
     from agent.readers.ports import Readers
     from agent.secrets import Secrets
@@ -39,12 +40,13 @@ T = TypeVar("T")
 
 
 def real_desk(agent: "Agent") -> Desk:
-    """PC/SC, PKCS#11, the configured INSi, the user's keyring."""
+    """PC/SC, PKCS#11, the configured INSi, the user's keyring or the machine's secret."""
     from agent.readers.pcsc import PcscReaders
-    from agent.secrets import KeyringSecrets
+    from agent.secrets import secrets_of
     from agent.signing.worker import TokenWorker
 
-    keyring, environment = KeyringSecrets(), agent.settings.environment
+    secrets = secrets_of(agent.places.data, simulated=False, settings=lambda: agent.settings)
+    environment = agent.settings.environment
 
     return _desk(
         agent,
@@ -54,8 +56,8 @@ def real_desk(agent: "Agent") -> Desk:
             check=library_check(agent.settings),
             opensc_signs=agent.settings.cpx.opensc_signs,
         ),
-        secrets=keyring,
-        certificates=organisation_files(lambda: agent.settings, keyring),
+        secrets=secrets,
+        certificates=organisation_files(lambda: agent.settings, secrets),
         endpoint=lambda mode: insi_endpoint(agent.settings, environment, mode),
     )
 
@@ -111,7 +113,7 @@ def _desk(
     """The parts that the real desk and the simulated one share."""
     from agent.journal.chain import signed_at
     from agent.journal.store import Journal
-    from agent.secrets import load_identity, load_journal_keys
+    from agent.secrets import journal_keys_changed, load_identity, load_journal_keys
 
     load = _Once(lambda: load_identity(secrets, agent.places.data))
     settings, proxy_password = agent.settings, ProxyPassword(lambda: agent.settings, secrets)
@@ -130,9 +132,14 @@ def _desk(
         journal=Journal(
             agent.places.journal,
             sign=lambda data: load().sign_bytes(data),
-            verify=lambda data, signature: load().verify_dated(data, signature, signed_at(data)),
-            keys=_Once(lambda: load_journal_keys(secrets, agent.places.data)),
+            verify=lambda data, signature: load().verify_dated(data, signature, signed_at),
+            keys=_Once(
+                lambda: load_journal_keys(secrets, agent.places.data),
+                state=lambda: journal_keys_changed(agent.places.data),
+            ),
             max_reply_bytes=settings.insi.max_reply_bytes,
+            noted=agent.places.noted_head,
+            appended=agent.appended,
         ),
         person=agent.person,
         now=lambda: datetime.now(UTC),
@@ -144,13 +151,13 @@ def _desk(
     )
 
 
-def organisation_files(settings: Callable[[], Settings], keyring: "Secrets") -> "CertificateFiles":
-    """The organisations' certificates that are configured, their passphrases in the keyring."""
+def organisation_files(settings: Callable[[], Settings], secrets: "Secrets") -> "CertificateFiles":
+    """The organisations' certificates that are configured, their passphrases among the secrets."""
     from agent.signing.certificate_files import CertificateFiles, secret_name
 
     return CertificateFiles(
         lambda: settings().organisation.certificates,
-        lambda file: keyring.get(secret_name(file)),
+        lambda file: secrets.get(secret_name(file)),
         check=lambda file: check_place(settings(), "organisation.certificates", file),
     )
 
@@ -218,16 +225,27 @@ def _vitale_source(agent: "Agent", readers: "Readers") -> "VitaleSource":
 
 
 class _Once(Generic[T]):
-    """A value made at first use, by whichever thread comes first; a failure is not kept."""
+    """A value made at first use, by whichever thread comes first; a failure is not kept.
 
-    def __init__(self, make: Callable[[], T]) -> None:
-        self._make, self._lock = make, threading.Lock()
+    Made again once `state` is another one; where that fails, the value of before stays.
+    """
+
+    def __init__(self, make: Callable[[], T], state: Callable[[], object] = lambda: None) -> None:
+        self._make, self._state, self._lock = make, state, threading.Lock()
         self._made: T | None = None
+        self._made_in: object = None
 
     def __call__(self) -> T:
         with self._lock:
+            state = self._state()
             if self._made is None:
-                self._made = self._make()
+                self._made, self._made_in = self._make(), state
+            elif state != self._made_in:
+                self._made_in = state
+                try:
+                    self._made = self._make()
+                except AgentError as error:
+                    log.warning("a key stays as it was read before: %s", error)
             return self._made
 
 
@@ -361,6 +379,29 @@ def insi_endpoint(settings: Settings, environment: Environment, mode: AuthMode) 
     for file in files:
         check_place(settings, "insi.anchors", file)
     return Endpoint(url, _anchors(files), names=getattr(insi.server_names.get(environment), mode.value, "san"))
+
+
+def ship_carrier(settings: Settings, instance_id: str) -> "Carrier":
+    """What takes the journal's entries to their second copy, which is wanted."""
+    from agent.insi.anchors import read_anchors
+    from agent.journal.carriers import FolderCarrier, SyslogCarrier
+
+    ship = settings.journal.ship
+    if ship.folder is not None and ship.to == "folder":
+        return FolderCarrier(ship.folder, instance_id)
+
+    def anchors() -> bytes:
+        for file in ship.anchors:
+            check_place(settings, "journal.ship.anchors", file)
+        return b"".join(anchor.pem for file in ship.anchors for anchor in read_anchors(file.read_bytes()))
+
+    return SyslogCarrier(
+        ship.syslog or "",
+        anchors=anchors,
+        instance_id=instance_id,
+        simulated=settings.environment is Environment.SIMULATED,
+        max_message_bytes=ship.max_message_bytes,
+    )
 
 
 def _anchors(files: Sequence[Path]) -> bytes:

@@ -1,11 +1,13 @@
 """Probe every edge of this workstation; each probe gives data or a sentence, none raises."""
 
+import shutil
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent import __version__
 from agent.choice import read_choice
@@ -13,9 +15,9 @@ from agent.config import Settings, user_file
 from agent.desks import card_kinds, library_check
 from agent.errors import AgentError, Code
 from agent.lane import run_alone
-from agent.model import AuthMode
+from agent.model import AuthMode, Environment
 from agent.options import Options, choice_folder, load_settings, places_of
-from agent.places import Places, find_running
+from agent.places import Places, Running, find_running
 from agent.protocol.messages import SwitchResult
 from agent.switching import what_counts
 from agent.tray.dialogs.words import LOCKED_BY
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 SERVICE_TIMEOUT_S = 5  # it lists readers in milliseconds
 _STRUCTURE = "Certificat de la structure"
+_CALLS = "Appels à INSi"
+_NO_JOURNAL = (Code.JOURNAL_FULL, Code.JOURNAL_UNAVAILABLE)
 MODULE_TIMEOUT_S = 15  # a slow reader service at a module's start; more hangs
 
 
@@ -70,11 +74,13 @@ def examine(config_file: Path | None = None) -> list[Finding]:
         ("Autres logiciels de cartes", _rivals),
         ("Lecture de la carte Vitale", _vitale),
         ("Module PKCS#11", _module),
-        ("Trousseau", _keyring),
+        ("Trousseau", _secrets),
+        ("Journal", _journal),
         (_STRUCTURE, _organisations),
         ("Contrat d'INSi", _contract),
         ("INSi", _insi),
         ("Proxy", _proxy),
+        (_CALLS, _calls),
         ("Certificat pour wss", _wss),
         ("Icône", _tray),
         ("Fenêtre du code", _window),
@@ -118,16 +124,21 @@ def _sentence(error: AgentError) -> str:
 
 
 def _running(settings: Settings) -> str:
+    found = _agent(settings)
+    return f"port {found[0].port}, processus {found[0].pid}" if found else "non"
+
+
+def _agent(settings: Settings) -> tuple[Running, dict[str, Any]] | None:
+    """The running agent, and what its agent.status says; None where none runs."""
     from agent.client import ask
 
     running = find_running(places_of(settings).runtime)
     try:
-        if running is not None and ask(running) == []:
-            return f"port {running.port}, processus {running.pid}"
+        return (running, ask(running, ("agent.status", {}))[0]) if running else None
     except AgentError as error:
         if error.code is not Code.AGENT_NOT_RUNNING:  # what a dead one left behind
             raise
-    return "non"
+        return None
 
 
 def _readers(settings: Settings) -> str:
@@ -204,25 +215,122 @@ def _loaded(tokens: "TokenProcess", *, timeout_s: float) -> "ModuleFacts":
     return run_alone("module", load, timeout_s=timeout_s, abandoned=tokens.kill)
 
 
-def _keyring(_settings: Settings) -> str:
-    from agent.secrets import KeyringSecrets, identity_was_used
+def _secrets(settings: Settings) -> str:
+    """Where secrets are kept, and that they can be. Raises keyring.absent, identity.damaged."""
+    from agent.machine_secret import secret_file, told
+    from agent.secrets import identity_was_used, secrets_of
 
-    if KeyringSecrets().get("identity") is not None:
-        return "disponible, identité enregistrée"
-    if identity_was_used(Places.real().data):
+    where = "disponible"
+    if settings.secrets == "machine":
+        secret = told(secret_file())
+        where = f"secret de la machine, génération {secret.generations[0]}"
+        where += f" (d'autres, plus anciennes : {more})" if (more := len(secret.generations) - 1) else ""
+    data = Places.real().data
+    if secrets_of(data, simulated=False, settings=lambda: settings).get("identity") is not None:
+        return f"{where}, identité enregistrée"
+    if identity_was_used(data):
         raise AgentError(Code.IDENTITY_DAMAGED, "the kept identity is gone")
-    return "disponible, identité à créer au premier usage"
+    return f"{where}, identité à créer au premier usage"
+
+
+def _journal(settings: Settings) -> Finding:
+    """Where the journal is, whether it lasts there, and by which rules it is kept. It is neither opened nor copied."""
+    from agent.journal.folder import network_kind, passing_kind
+    from agent.journal.store import room_for_a_call
+
+    folder = places_of(settings).journal
+    says = [f"{_in_home(folder)}, {_megabytes(_size(folder))}"]
+    troubles: list[str] = []
+    lasts, where = _lasts(network_kind(folder), passing_kind(folder))
+    (says if lasts else troubles).append(where)
+    here = next(place for place in (folder, *folder.parents) if place.exists())
+    needed, free = room_for_a_call(settings.insi.max_reply_bytes), shutil.disk_usage(here).free
+    if free < needed:
+        troubles.append(f"{_megabytes(free)} libres, un appel peut en demander {_megabytes(needed)}")
+    for look in (_journal_keys, _second_copy):
+        try:
+            says.append(look(settings))
+        except AgentError as error:
+            troubles.append(_sentence(error))
+    says.append(_retention(settings))
+    troubles += _failed(settings)
+    return Finding("Journal", not troubles, " ; ".join([*says, *troubles]))
+
+
+def _lasts(network: str | None, passing: str | None) -> tuple[bool, str]:
+    """Whether a journal may be there, and what is there lasts."""
+    if network:
+        return False, f"sur un réseau ({network}), il est refusé : désigner un dossier local (journal.directory)"
+    if passing:
+        return False, f"{passing} : il y sera perdu, désigner un dossier qui dure (journal.directory)"
+    return True, "sur un disque local"
+
+
+def _size(folder: Path) -> int:
+    """Of its files, in bytes: the agent may take one away meanwhile."""
+    size = 0
+    for file in folder.glob("*"):
+        with suppress(FileNotFoundError):
+            size += file.stat().st_size
+    return size
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} Mo".replace(".", ",")
+
+
+def _journal_keys(settings: Settings) -> str:
+    """Raises keyring.absent, identity.damaged, config.invalid. None is made."""
+    from agent.secrets import journal_key_was_made, load_journal_keys, secrets_of
+
+    data = places_of(settings).data
+    secrets = secrets_of(data, simulated=settings.environment is Environment.SIMULATED, settings=lambda: settings)
+    if not journal_key_was_made(data):
+        return "clé à créer au premier usage"
+    return f"{len(load_journal_keys(secrets, data).ids)} clé(s) à portée"
+
+
+def _failed(settings: Settings) -> list[str]:
+    """Why the running agent could not write into it last."""
+    found = _agent(settings)
+    reasons = [Code(one["reason"]) for one in found[1]["warnings"] if one["reason"] in _NO_JOURNAL] if found else []
+    return [_sentence(AgentError(reason)) for reason in reasons]
+
+
+def _second_copy(settings: Settings) -> str:
+    """Raises journal.notShipped where the running agent says so."""
+    to = settings.journal.ship.to
+    if to == "none":
+        return "sans seconde copie"
+    found = _agent(settings)
+    if found is None:
+        return f"seconde copie ({to}) : l'agent arrêté ne dit pas où elle en est"
+    late = next((one for one in found[1]["warnings"] if one["reason"] == Code.JOURNAL_NOT_SHIPPED), None)
+    if late is not None:
+        raise AgentError(
+            Code.JOURNAL_NOT_SHIPPED, ", ".join(f"{name} {value}" for name, value in late["facts"].items())
+        )
+    return f"seconde copie ({to}) à jour"
+
+
+def _retention(settings: Settings) -> str:
+    personal, entries = settings.journal.personal_days, settings.journal.entry_days
+    return (
+        f"données personnelles {'jamais effacées' if personal is None else f'effacées après {personal} jours'}, "
+        f"écritures {'toujours gardées' if entries is None else f'gardées {entries} jours'}"
+    )
 
 
 def _organisations(settings: Settings) -> str | Finding:
     """Each certificate, and the software whose calls have none here."""
     from agent.desks import organisation_files
-    from agent.secrets import KeyringSecrets
+    from agent.secrets import secrets_of
     from agent.signing.structures import Purpose, check_dates, choose, in_words
 
     if not settings.organisation.certificates:
         return "non configuré"
-    opened, now = organisation_files(lambda: settings, KeyringSecrets()).open(), datetime.now(UTC)
+    secrets = secrets_of(Places.real().data, simulated=False, settings=lambda: settings)
+    opened, now = organisation_files(lambda: settings, secrets).open(), datetime.now(UTC)
     says, troubles = [], []
     for one in opened:
         try:
@@ -310,21 +418,39 @@ def _proxy(settings: Settings) -> str:
     """What is set; a script is asked by `insi-agent proxy show`. Raises proxy.authentication without a password."""
     from agent.insi.proxy import PASSWORD
     from agent.proxy_command import in_words
-    from agent.secrets import KeyringSecrets
+    from agent.secrets import secrets_of
 
     wanted = settings.proxy
-    if wanted.use != "none" and wanted.user and KeyringSecrets().get(PASSWORD) is None:
+    secrets = secrets_of(Places.real().data, simulated=False, settings=lambda: settings)
+    if wanted.use != "none" and wanted.user and secrets.get(PASSWORD) is None:
         raise AgentError(Code.PROXY_AUTHENTICATION, "no password was enrolled")
     return in_words(wanted)
 
 
+def _calls(settings: Settings) -> Finding:
+    """What the running agent has counted, and whether INSi could be reached last."""
+    from agent.workflows.counts import in_words
+
+    found = _agent(settings)
+    if found is None:
+        return Finding(_CALLS, True, "l'agent arrêté n'en compte pas")
+    status = found[1]
+    says, last = [in_words(name, counts) for name, counts in status["operations"].items()], status.get("reachability")
+    if last is None:
+        return Finding(_CALLS, True, "aucun depuis le démarrage de l'agent")
+    why = "" if last["reached"] else f", sans réponse [{last['reason']}]"
+    return Finding(_CALLS, last["reached"], " ; ".join([*says, f"dernier échange : {last['at']}{why}"]))
+
+
 def _wss(settings: Settings) -> str:
     from agent.local_tls import LocalTls, served_on
-    from agent.secrets import KeyringSecrets
+    from agent.secrets import secrets_of
 
     if not settings.wss.enabled:
         return "non activé, Safari seul en a besoin"
-    pair, _ = LocalTls(Places.real().data, KeyringSecrets()).load(datetime.now(UTC))
+    data = Places.real().data
+    secrets = secrets_of(data, simulated=False, settings=lambda: settings)
+    pair, _ = LocalTls(data, secrets).load(datetime.now(UTC))
     port = served_on(pair, settings.wss.ports)
     return f"jusqu'au {pair.not_after:%Y-%m-%d}, {f'servi sur le port {port}' if port else 'pas servi'}"
 

@@ -14,10 +14,10 @@ The algorithm is named `EdDSA`, as RFC 8037 does and as verifiers of today know 
 import hashlib
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -43,9 +43,13 @@ class Former:
     statement: str  # its own: the rotation that ended it
 
     def verify_bytes(self, data: bytes, signature: bytes) -> bool:
+        return _holds(self._public, data, signature)
+
+    @cached_property
+    def _public(self) -> "Ed25519PublicKey":
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-        return _holds(Ed25519PublicKey.from_public_bytes(_decoded(self.public_jwk["x"])), data, signature)
+        return Ed25519PublicKey.from_public_bytes(_decoded(self.public_jwk["x"]))
 
 
 class Identity:
@@ -90,15 +94,16 @@ class Identity:
     def verify_bytes(self, data: bytes, signature: bytes) -> bool:
         return _holds(self._public, data, signature)
 
-    def verify_dated(self, data: bytes, signature: bytes, at: datetime | None) -> bool:
-        """Whether this key signed, or a former one what it says itself (`at`, in `data`) to be older than its end.
+    def verify_dated(self, data: bytes, signature: bytes, at: Callable[[bytes], datetime | None]) -> bool:
+        """Whether this key signed, or a former one what it says itself (`at`, of `data`) to be older than its end.
 
         So nothing is added in a former key's name. What this cannot show: a date that is itself a lie, by whoever
         copied a former key before it was destroyed; a later entry of a later key must stand in his way.
         """
-        if self.verify_bytes(data, signature):
-            return True
-        return at is not None and any(at < key.until and key.verify_bytes(data, signature) for key in self.former)
+        moment = at(data) if self.former else None
+        # The first that had not ended then comes first: a signature is what costs, and it mostly is its own.
+        of_then = [key for key in self.former if moment and moment < key.until]
+        return any(key.verify_bytes(data, signature) for key in of_then) or self.verify_bytes(data, signature)
 
     def receipt(self, payload: dict[str, Any]) -> str:
         """The payload, signed as a receipt."""
@@ -151,9 +156,8 @@ def verify_receipt(
     trace = payload.get("trace")
     if not isinstance(trace, dict):
         raise ValueError("not a receipt")  # noqa: TRY004  (what is refused is a value, whoever sent it)
-    _require(payload.get("challenge") == challenge, "another challenge")
-    _require(trace.get("origin") == origin, "another origin")
-    _require(trace.get("environment") == environment, "another environment")
+    _require_asked(payload, challenge=challenge)
+    _require_asked(trace, origin=origin, environment=environment)
     if not_later_than is not None:
         at = payload.get("iat")
         _require(type(at) is int and at <= not_later_than.timestamp(), "another time: its key had ended")
@@ -176,10 +180,8 @@ def verify_proof(
     `challenge` is one that the server made, and takes once. Raises ValueError saying what does not fit.
     """
     _, claims = _opened(proof, PROOF_TYPE, "a proof", accepted_thumbprints, public_jwks)
-    _require(claims.get("challenge") == challenge, "another challenge")
-    _require(claims.get("origin") == origin, "another origin")
+    _require_asked(claims, challenge=challenge, origin=origin, environment=environment)
     _require(claims.get("instanceId") == instance_id, "another installation")
-    _require(claims.get("environment") == environment, "another environment")
     return claims
 
 
@@ -298,6 +300,12 @@ def _holds(key: "Ed25519PublicKey", data: bytes, signature: bytes) -> bool:
 def _decoded(text: str) -> bytes:
     """Base64url without padding. Raises ValueError."""
     return urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def _require_asked(said: dict[str, Any], **asked: str) -> None:
+    """Each as asked for; who asks for nothing never has it, so that a forgotten challenge is not one that is absent."""
+    for name, value in asked.items():
+        _require(bool(value) and said.get(name) == value, f"another {name}")
 
 
 def _require(holds: bool, otherwise: str) -> None:

@@ -11,6 +11,7 @@ from agent.errors import AgentError, Code
 from agent.places import Places, claim, instance_id
 
 if TYPE_CHECKING:
+    from agent.config import Settings
     from agent.identity import Identity
     from agent.secrets import Secrets
 
@@ -20,7 +21,8 @@ def add_words(identity: argparse.ArgumentParser) -> None:
     says = "la montrer ; la remplacer (agent arrêté) ; perdue, en faire une autre (agent arrêté)"
     identity.add_argument("action", choices=["show", "rotate", "renew"], help=says)
     identity.add_argument("--lost", action="store_true", help="avec renew : dire que la clé est perdue")
-    identity.add_argument("--simulated", action="store_true", help="celle du simulateur")
+    identity.add_argument("--simulated", action="store_true", help="celle du simulateur, qu'aucun serveur n'enrôle")
+    identity.add_argument("--line", action="store_true", help="en une ligne, pour la collecte de plusieurs postes")
     identity.add_argument("--config", type=Path, metavar="FICHIER")
 
 
@@ -31,7 +33,7 @@ def run(parsed: argparse.Namespace) -> int:
     if (parsed.action == "renew") != parsed.lost:
         raise AgentError(Code.CONFIG_INVALID, "a key is renewed when it is lost, and only then", setting="--lost")
     places = (Places.simulated() if parsed.simulated else Places.real()).create()
-    secrets = secrets_of(places.data, simulated=parsed.simulated)
+    secrets = secrets_of(places.data, simulated=parsed.simulated, settings=lambda: _settings(parsed))
     if parsed.action == "show":
         identity = load_identity(secrets, places.data)
     else:
@@ -43,13 +45,24 @@ def run(parsed: argparse.Namespace) -> int:
                 identity = renew_lost(secrets, places.data, at=datetime.now(UTC))
         finally:
             release()
+    shown = _enrolment(identity, instance_id(places.data), simulated=parsed.simulated)
+    print(json.dumps(shown, ensure_ascii=False, indent=None if parsed.line else 2))
+    return 0
+
+
+def _enrolment(identity: "Identity", instance: str, *, simulated: bool) -> dict[str, object]:
+    """What a server needs to know of this installation to accept its receipts: nothing of it is secret."""
     former = [
         {"thumbprint": key.public_jwk["kid"], "publicKey": key.public_jwk, "statement": key.statement}
         for key in identity.former
     ]
-    shown = {"thumbprint": identity.thumbprint, "publicKey": identity.public_jwk(), "former": former}
-    print(json.dumps(shown, ensure_ascii=False, indent=2))
-    return 0
+    return {
+        "instanceId": instance,
+        "simulated": simulated,
+        "thumbprint": identity.thumbprint,
+        "publicKey": identity.public_jwk(),
+        "former": former,
+    }
 
 
 def _rotated(parsed: argparse.Namespace, places: Places, secrets: "Secrets") -> "Identity":
@@ -57,12 +70,12 @@ def _rotated(parsed: argparse.Namespace, places: Places, secrets: "Secrets") -> 
 
     It is not dated before what the present key signed when a clock was ahead: the chain would be forged for good.
     """
+    from agent.journal.apart import newest
     from agent.journal.chain import signed_at
-    from agent.journal.store import newest
     from agent.secrets import load_identity, rotate_identity
 
     present = load_identity(secrets, places.data)
-    signed = newest(_journal(parsed, places), lambda data, by: present.verify_dated(data, by, signed_at(data)))
+    signed = newest(_journal(parsed, places), lambda data, by: present.verify_dated(data, by, signed_at))
     at = datetime.now(UTC)
     if signed and signed > at:
         at = signed
@@ -72,8 +85,12 @@ def _rotated(parsed: argparse.Namespace, places: Places, secrets: "Secrets") -> 
 
 
 def _journal(parsed: argparse.Namespace, places: Places) -> Path:
-    from agent.options import Options, load_settings
-
     if parsed.simulated:
         return places.journal
-    return load_settings(Options(config_file=parsed.config)).settings.journal.directory or places.journal
+    return _settings(parsed).journal.directory or places.journal
+
+
+def _settings(parsed: argparse.Namespace) -> "Settings":
+    from agent.options import Options, load_settings
+
+    return load_settings(Options(config_file=parsed.config)).settings

@@ -21,13 +21,14 @@ from agent.choice import keep_choice, read_choice
 from agent.config import Loaded
 from agent.errors import AgentError, Code
 from agent.journal.ports import Step, Switch
-from agent.log import follow
+from agent.log import follow, uncaught_in_loop
 from agent.model import Environment
 from agent.options import Options, choice_folder, load_settings, places_of
 from agent.places import Places, claim
 from agent.protocol.messages import SwitchResult
 from agent.protocol.session import CLOSE_REVOKED, unexpected
 from agent.switching import Choice, chosen, offered, what_counts
+from agent.system_log import Event
 from agent.tray.bridge import Person, SwitchQuestion
 from agent.tray.icon import TrayHandle, open_tray
 from agent.tray.state import Action, TrayState, view_of
@@ -62,6 +63,7 @@ class RunningAgent:
         self._closing: asyncio.Task[None] | None = None
         self._changing = asyncio.Lock()
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(uncaught_in_loop)
         self._thread = threading.Thread(target=self._loop.run_forever, name="agent", daemon=True)
         self._thread.start()
         try:
@@ -71,7 +73,9 @@ class RunningAgent:
             self.agent = self._agent_of(loaded, places, loaded.settings.environment)
             self._await(self.agent.start(), START_TIMEOUT_S)
             self._rates = {self.agent.simulated: self.agent.desk.rates}
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, Exception) and (why := _named(error)).code is not Code.AGENT_RUNNING:
+                log.error("not started: %s", why)  # noqa: TRY400  (no traceback: the code says it all)
             self._end()
             raise
 
@@ -170,7 +174,8 @@ class RunningAgent:
         self, former: Agent, agent: Agent, asking: "Conversation | None", choice: Choice, switch: Switch
     ) -> None:
         left, entered = switch.left, switch.entered
-        log.info("switching from %s/%s to %s/%s", left.environment, left.profile, entered.environment, entered.profile)
+        sides = left.environment, left.profile, entered.environment, entered.profile
+        log.info("switching from %s/%s to %s/%s", *sides, extra={"event": Event.STOP})
         try:
             await former.leave(asking)
             await self._arrive(agent, asking, choice, switch)
@@ -184,7 +189,7 @@ class RunningAgent:
 
     async def _arrive(self, agent: Agent, asking: "Conversation | None", choice: Choice, switch: Switch) -> None:
         elsewhere = agent.places.journal != self.agent.places.journal
-        follow(agent.places.log)
+        _follow(agent)
         await agent.start(self.agent)
         try:
             if elsewhere:
@@ -203,13 +208,14 @@ class RunningAgent:
 
     async def _come_back(self, former: Agent, switch: Switch, failure: AgentError) -> None:
         """Serve as before, with the failure in the journal; end the program where not even that is possible."""
-        follow(former.places.log)
+        _follow(former)
         log.error("not switched: %s", failure)
         agent = self._agent_of(former.loaded, former.places, former.configured)
         try:
             await agent.start(former)
         except Exception as error:  # noqa: BLE001  (whatever it is, nobody is served any more)
             self.lost = _named(error)
+            log.error("nor back: %s", self.lost)  # noqa: TRY400  (no traceback: the code says it all)
             await former.server.shut()
             self.told.set()
             return
@@ -307,6 +313,7 @@ class RunningAgent:
         async with self._changing:
             if self.lost is None:
                 await self.agent.reload()
+                _follow(self.agent)
 
     async def _stop(self) -> None:
         self._stopping = True
@@ -335,6 +342,15 @@ class RunningAgent:
             self._claims.popitem()[1]()
 
 
+def _follow(agent: Agent) -> None:
+    follow(agent.places.log, system=to_system(agent.loaded))
+
+
+def to_system(loaded: Loaded) -> bool:
+    """Whether an agent of these settings tells the system's log what it does: never a simulated one."""
+    return loaded.settings.log.system and not _is_simulated(loaded)
+
+
 def _is_simulated(loaded: Loaded) -> bool:
     return loaded.settings.environment is Environment.SIMULATED
 
@@ -360,9 +376,14 @@ def until_told_to_stop(
     `ready` is called once signals are heard: who learns then that the agent runs may stop it at once.
     Raises why no agent serves any more, where a switch could neither go on nor back.
     """
-    told = running.told
+    told, why = running.told, list[str]()
 
-    def stop(*_signal: object) -> None:
+    def stop(number: int, _frame: object) -> None:
+        why.append(signal.Signals(number).name)
+        told.set()
+
+    def quit_() -> None:
+        why.append("the person quits")
         told.set()
 
     def reload(*_signal: object) -> None:
@@ -372,24 +393,26 @@ def until_told_to_stop(
         signal.signal(getattr(signal, name), stop)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, reload)
-    ready()
-    icon = None
-    if tray:
-        actions: dict[Action, Callable[[], None]] = {
-            Action.QUIT: told.set,
-            Action.SITES: running.show_sites,
-            Action.SWITCH: running.show_switch,
-            Action.STAY: running.withdraw_switch,
-        }
-        if open_demo:
-            actions[Action.OPEN_DEMO] = open_demo
-        state = TrayState(environment=running.agent.desk.environment, demo=open_demo is not None)
-        icon = open_tray(view_of(state), actions)
-
-    if icon is None:
-        told.wait()
-    else:
-        _show_tray(running, icon)
+    try:
+        ready()
+        if tray:
+            actions: dict[Action, Callable[[], None]] = {
+                Action.QUIT: quit_,
+                Action.SITES: running.show_sites,
+                Action.SWITCH: running.show_switch,
+                Action.STAY: running.withdraw_switch,
+            }
+            if open_demo:
+                actions[Action.OPEN_DEMO] = open_demo
+            state = TrayState(environment=running.agent.desk.environment, demo=open_demo is not None)
+            if icon := open_tray(view_of(state), actions):
+                _show_tray(running, icon)
+        told.wait()  # the desktop may have gone before the person said stop
+    except BaseException as error:
+        why.append(str(_named(error)) if isinstance(error, Exception) else type(error).__name__)
+        raise
+    finally:
+        log.info("stopping: %s", why[0] if why else running.lost, extra={"event": Event.STOP})
     if running.lost is not None:
         raise running.lost
 
@@ -404,4 +427,3 @@ def _show_tray(running: RunningAgent, handle: TrayHandle) -> None:
     running.show_state_in(lambda state: handle.update(view_of(state)))
     threading.Thread(target=stop_tray, name="tray-stop", daemon=True).start()
     handle.run()
-    told.wait()  # the desktop may have gone before the person said stop

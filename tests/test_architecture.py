@@ -31,7 +31,7 @@ EDGES = {
     "tkinter": {"tray/dialogs/serve.py", "tray/dialogs/window.py", "doctor.py"},
     "jeepney": {"screen.py"},
     "keyring": {"secrets.py"},
-    "sqlite3": {"journal/store.py"},
+    "sqlite3": {"journal/store.py", "journal/files.py", "journal/listing.py", "journal/apart.py", "journal/due.py"},
     "psutil": {"readers/rivals.py", "peers.py"},
     "joserfc": {"identity.py"},
     "subprocess": {"child.py"},

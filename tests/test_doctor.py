@@ -6,22 +6,26 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent.choice import keep_choice
 from agent.cli import main
 from agent.config import Settings
-from agent.doctor import Finding, _listed, _probe, _readers, examine
+from agent.doctor import Finding, _calls, _journal, _lasts, _listed, _probe, _readers, examine
 from agent.errors import CATALOGUE, AgentError, Code
+from agent.journal.folder import passing_kind
 from agent.model import Environment, Profile
-from agent.places import Places
+from agent.places import Places, write_private
 from agent.readers.pcsc import PcscReaders
 from agent.switching import Choice
 from tests.cards.process import CardProcess
 from tests.cards.vitale import VITALE_2
 from tests.insi.official import package
+from tests.parts.agent import Simulation
 from tests.parts.desktop import until
 from tests.parts.pcscd import Pcscd
 
@@ -41,10 +45,12 @@ PROBES = [
     "Lecture de la carte Vitale",
     "Module PKCS#11",
     "Trousseau",
+    "Journal",
     "Certificat de la structure",
     "Contrat d'INSi",
     "INSi",
     "Proxy",
+    "Appels à INSi",
     "Certificat pour wss",
     "Icône",
     "Fenêtre du code",
@@ -197,6 +203,142 @@ def test_a_module_that_others_could_replace_is_not_loaded(config: Path, tmp_path
 
     assert not found.well
     assert found.says.startswith("Ce composant peut être remplacé par un autre utilisateur")
+
+
+# ---------------------------------------------------------------- the journal, and calls
+
+
+SIMULATED = Settings.model_validate({"environment": "simulated"})
+TOUSSAINT = {"birthName": "ADRTROIS", "givenNames": ["TOUSSAINT"], "sex": "M", "birthDate": "1960-01-01"}
+
+
+def journal_of(**sections: Any) -> Finding:
+    return _probe("Journal", _journal, Settings.model_validate(sections))
+
+
+@pytest.fixture
+def simulator(home: Path, simulator_pki: Path) -> Iterator[Simulation]:
+    """The simulator of this home, running; with the setting that a test writes into its file."""
+    folder = home / ".local/state/insi-agent"
+    folder.mkdir(parents=True)
+    shutil.copytree(simulator_pki, Places.simulated().data)
+    running = Simulation(folder, "", 0)
+    yield running
+    running.stop()
+
+
+@pytest.mark.usefixtures("home")
+def test_where_the_journal_will_be_is_told_with_its_rules_and_nothing_is_made() -> None:
+    says = journal_of(environment="simulated").says
+
+    assert says.startswith("~/.local/state/insi-agent/simulator/journal, 0,0 Mo ; ")
+    for told in (
+        "clé à créer au premier usage",
+        "sans seconde copie",
+        "données personnelles effacées après 1095 jours, écritures gardées 3650 jours",
+    ):
+        assert told in says
+    assert not Places.simulated().data.exists()
+    kept = journal_of(environment="simulated", journal={"personal_days": None, "entry_days": None}).says
+    assert "données personnelles jamais effacées, écritures toujours gardées" in kept
+
+
+def test_a_journal_that_would_not_last_is_found(home: Path) -> None:
+    in_memory = journal_of(journal={"directory": "/dev/shm/insi-agent-essai"})  # noqa: S108  (nothing is written there)
+    on_disk = journal_of(journal={"directory": str(home / "journal")})
+
+    assert not in_memory.well
+    assert "en mémoire (tmpfs) : il y sera perdu, désigner un dossier qui dure (journal.directory)" in in_memory.says
+    assert ("sur un disque local" in on_disk.says) is (passing_kind(home) is None)
+
+
+@pytest.mark.parametrize(
+    ("network", "passing", "says"),
+    [
+        (None, None, "sur un disque local"),
+        ("nfs4", "en mémoire (tmpfs)", "sur un réseau (nfs4), il est refusé"),
+        (None, "profil temporaire", "profil temporaire : il y sera perdu"),
+    ],
+)
+def test_where_a_journal_may_be_and_lasts(network: str | None, passing: str | None, says: str) -> None:
+    lasts, told = _lasts(network, passing)
+
+    assert told.startswith(says)
+    assert lasts is not (network or passing)
+    assert lasts is (says == "sur un disque local")
+
+
+@pytest.mark.usefixtures("home")
+def test_a_disk_without_the_room_that_a_call_needs_is_found() -> None:
+    found = journal_of(environment="simulated", insi={"max_reply_bytes": 1 << 60})
+
+    assert not found.well
+    assert "Mo libres, un appel peut en demander " in found.says
+
+
+@pytest.mark.usefixtures("home")
+def test_a_journal_whose_key_is_gone_is_found_and_no_other_is_made() -> None:
+    data = Places.simulated().create().data
+    write_private(data / "journal-key.public", b"0123456789abcdef\n")
+
+    found = journal_of(environment="simulated")
+
+    assert not found.well
+    assert Code.IDENTITY_DAMAGED.value in found.says
+    assert not (data / "journal-key.secret").exists()
+
+
+def test_what_an_agent_has_asked_of_insi_is_told_by_the_one_that_runs(
+    simulator: Simulation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """S034."""
+    site = simulator.site()
+    assert _probe("", _calls, SIMULATED).says == "aucun depuis le démarrage de l'agent"
+    site.call("insi.retrieveByTraits", traits=TOUSSAINT)
+    well = _probe("", _calls, SIMULATED)
+    simulator.insi.stop()
+    refused = site.refusal("insi.retrieveByTraits", traits=TOUSSAINT)
+    counted = site.call("agent.status")["operations"]["WS_INS2"]
+    badly = _probe("", _calls, SIMULATED)
+
+    assert well.well
+    assert well.says.startswith("WS_INS2 : 1 appel(s) (00 × 1), dont 0 en échec ; médiane ")
+    assert not badly.well
+    assert badly.says.startswith(f"WS_INS2 : {counted['calls']} appel(s) (00 × 1, {refused.reason} × ")
+    assert badly.says.endswith(f", sans réponse [{refused.reason}]")
+    assert (counted["faults"], counted["byCode"]["00"]) == (counted["calls"] - 1, 1)
+    assert counted["maxMs"] >= counted["medianMs"] >= 0
+    assert main(["status", "--simulated"]) == 0
+    assert badly.says.split(" ; dernier échange")[0] in capsys.readouterr().out
+    journal = journal_of(environment="simulated").says
+    assert "1 clé(s) à portée" in journal
+    assert ", 0,0 Mo" not in journal
+
+
+def test_a_second_copy_that_is_late_is_found(simulator: Simulation, tmp_path: Path) -> None:
+    ship = {"to": "folder", "folder": str(tmp_path / "absent" / "share")}
+    (tmp_path / "absent").write_text("no folder", encoding="utf-8")
+    file = simulator.running.agent.options.config_file
+    assert file
+    file.write_text(f'[journal.ship]\nto = "folder"\nfolder = "{ship["folder"]}"\n', encoding="utf-8")
+    simulator.reload()
+    site = simulator.site()
+    site.call("insi.retrieveByTraits", traits=TOUSSAINT)
+    until(lambda: bool(site.call("agent.status")["warnings"]), "the second copy is late")
+
+    found = journal_of(environment="simulated", journal={"ship": ship})
+
+    assert not found.well
+    assert Code.JOURNAL_NOT_SHIPPED.value in found.says
+    assert ship["folder"] not in found.says
+
+
+@pytest.mark.usefixtures("home")
+def test_an_agent_that_does_not_run_tells_nothing_of_its_calls_and_of_its_second_copy() -> None:
+    assert _probe("", _calls, SIMULATED).says == "l'agent arrêté n'en compte pas"
+    found = journal_of(environment="simulated", journal={"ship": {"to": "syslog", "syslog": "unix:/dev/log"}})
+
+    assert "seconde copie (syslog) : l'agent arrêté ne dit pas où elle en est" in found.says
 
 
 def test_a_wrong_configuration_ends_the_examination_with_its_sentence(config: Path) -> None:

@@ -116,6 +116,19 @@ def test_a_receipt_for_something_else_is_refused(other, why):
         checked(KEY.receipt(PAYLOAD), **other)
 
 
+@pytest.mark.parametrize("forgotten", ["challenge", "origin", "environment"])
+def test_who_asks_for_nothing_never_gets_what_is_absent(forgotten):
+    said = {**PAYLOAD, "instanceId": "i", "origin": ORIGIN, "environment": "test"}  # of both
+    without = {name: value for name, value in said.items() if name != forgotten}
+    without["trace"] = {name: value for name, value in PAYLOAD["trace"].items() if name != forgotten}
+
+    for nothing in (None, ""):
+        with pytest.raises(ValueError, match=f"another {forgotten}"):
+            checked(KEY.receipt(without), **{forgotten: nothing})
+        with pytest.raises(ValueError, match=f"another {forgotten}"):
+            proved(KEY._jws(PROOF_TYPE, without), **{forgotten: nothing})
+
+
 def test_a_receipt_of_a_former_key_holds_until_its_end():
     at = datetime(2025, 3, 4, 5, 6, 7, tzinfo=UTC)
     receipt = KEY.receipt(PAYLOAD | {"iat": int(at.timestamp())})
@@ -370,10 +383,12 @@ def test_what_a_former_key_signed_holds_until_the_second_of_its_end_and_not_afte
 
     assert [KEY.public_jwk(), NEW.public_jwk()] == [former.public_jwk for former in present.former]
     for key in (KEY, NEW):
-        assert present.verify_dated(b"data", by[key], AT)
-        assert not present.verify_dated(b"data", by[key], AT + timedelta(seconds=1))
-        assert not present.verify_dated(b"data", by[key], None)
-        assert not present.verify_dated(b"other", by[key], AT)
+        assert present.verify_dated(b"data", by[key], lambda _: AT)
+        assert not present.verify_dated(b"data", by[key], lambda _: AT + timedelta(seconds=1))
+        assert not present.verify_dated(b"data", by[key], lambda _: None)
+        assert not present.verify_dated(b"other", by[key], lambda _: AT)
         assert not present.verify_bytes(b"data", by[key])
-    assert present.verify_dated(b"data", by[LATER], None)
-    assert not present.verify_dated(b"data", Identity.create().sign_bytes(b"data"), AT)
+    for at in (AT, AT + timedelta(seconds=1), None):
+        assert present.verify_dated(b"data", by[LATER], lambda _, at=at: at)
+    assert not present.verify_dated(b"data", Identity.create().sign_bytes(b"data"), lambda _: AT)
+    assert KEY.verify_dated(b"data", by[KEY], lambda _: pytest.fail("no date is asked for without a former key"))

@@ -95,7 +95,7 @@ def journal_of(folder: Path, identity: Identity) -> Journal:
     return Journal(
         folder,
         sign=identity.sign_bytes,
-        verify=lambda data, signature: identity.verify_dated(data, signature, signed_at(data)),
+        verify=lambda data, signature: identity.verify_dated(data, signature, signed_at),
         keys=lambda: making.KEYS,
         max_reply_bytes=making.MAX_REPLY,
     )

@@ -88,10 +88,17 @@ class Envelope:
             digest = hashlib.sha256(etree.tostring(last, method="c14n", exclusive=True, with_tail=False)).hexdigest()
             last.clear()
             last.text = f"sha256:{digest}"
-        for element in root.iter(f"{_DSIG}SignatureValue", f"{_DSIG}X509Certificate"):
-            element.text = "sha256:" + hashlib.sha256(base64.b64decode(element.text or "")).hexdigest()
+        digest_signatures(root)
         stored: bytes = etree.tostring(root, encoding="UTF-8", xml_declaration=True)
         return stored
+
+
+def digest_signatures(root: Any) -> None:
+    """Every signature and certificate below becomes the digest of what it encodes. Raises ValueError: no base64."""
+    for element in root.iter(f"{_DSIG}SignatureValue", f"{_DSIG}X509Certificate"):
+        text = element.text or ""
+        if not text.startswith("sha256:"):
+            element.text = "sha256:" + hashlib.sha256(base64.b64decode(text)).hexdigest()
 
 
 def build(

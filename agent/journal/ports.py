@@ -10,9 +10,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
-from agent.errors import AgentError
-from agent.journal.chain import Verdict
+from agent.journal.chain import Entry, Verdict
+from agent.journal.retention import Rule
 from agent.model import AuthMode, DeclaredUser, Environment, Profile, SoftwareName
+
+CUT_SHORT = "unknown"  # code of an attempt without an outcome: on its way, or cut short by a stop
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Intent:
     certificate: str | None = None  # personal, as it goes with the structure: CN of the organisation's
     user: DeclaredUser | None = field(default=None, repr=False)  # personal: as the page declares them
     account: str | None = field(default=None, repr=False)  # personal: of the operating system
+    exact: bool = False  # `request` is as it was sent, nothing replaced
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Conclusion:
     duration_ms: int
     http_status: int | None = None
     reply: bytes | None = field(default=None, repr=False)  # personal: kept when the code is 00, else only its digest
+    exact: bool = False  # the reply is kept whatever the code
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ class StoredAttempt:
 
 @dataclass(frozen=True)
 class StoredTrace:
-    """Everything kept of one operation. Personal parts are None once erased, or when `unreadable` says why."""
+    """Everything kept of one operation. Personal parts are None once erased."""
 
     trace_id: str
     origin: str
@@ -106,7 +110,29 @@ class StoredTrace:
     attempts: tuple[StoredAttempt, ...]
     params: bytes | None = field(repr=False)  # of the first intent
     result: bytes | None = field(repr=False)  # what the page got; None when it ended otherwise
-    unreadable: AgentError | None = None  # keyring.absent, or journal.unavailable {entry}
+
+
+@dataclass(frozen=True)
+class ListedTrace:
+    """One operation in a list: what tells it from the others."""
+
+    seq: int  # of its first intent
+    trace_id: str
+    at: str  # of its first intent
+    operation: str
+    auth_mode: str
+    client_ref: str | None = field(repr=False)  # personal; None also where it cannot be read
+    code: str  # of the last attempt
+    attempts: int
+    answered: bool  # whether the page got a result
+
+
+@dataclass(frozen=True)
+class TracePage:
+    """A part of a list. It may be short, or empty, and still have a next one."""
+
+    traces: list[ListedTrace]
+    next_cursor: str | None
 
 
 @dataclass(frozen=True)
@@ -149,7 +175,10 @@ class Journal(Protocol):
         ...
 
     def conclude(self, intended: Link, conclusion: Conclusion) -> Link:
-        """Record what came of the attempt, once. The exact reply is kept when the code is 00."""
+        """Record what came of the attempt, once. The exact reply is kept when the code is 00, or all are.
+
+        Raises journal.unavailable {entry} where the intent is not as it was written.
+        """
         ...
 
     def finish(self, trace_id: str, at: datetime, make: Callable[[int, str], bytes]) -> Link:
@@ -176,8 +205,56 @@ class Journal(Protocol):
         """This origin's latest operation under its own reference in this environment, begun at `since` or later."""
         ...
 
+    def traces(
+        self,
+        origin: str,
+        environment: Environment,
+        *,
+        client_ref: str | None = None,
+        operation: str | None = None,
+        code: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> TracePage:
+        """This origin's operations of this environment, newest first: begun at `since` or later, before `until`.
+
+        `code`: of the last attempt. `cursor`: the `next_cursor` of the page before. However few fit, a page looks at
+        a bounded number of this origin's own operations.
+        """
+        ...
+
     def unfinished(self) -> list[Unfinished]:
         """Attempts without an outcome, oldest first: after a start, those that the last stop cut short."""
+        ...
+
+    def shipped_to(self, target: str) -> int | None:
+        """Up to which entry the second copy at `target` is; None: none was ever sent there."""
+        ...
+
+    def unshipped(self, target: str, limit: int) -> list[Entry]:
+        """Entries that are not there yet, oldest first: so many at most, fewer where they are large, one at least."""
+        ...
+
+    def mark_shipped(self, target: str, seq: int) -> None:
+        """Remember that everything up to this entry is there."""
+        ...
+
+    def behind(self, target: str) -> bool:
+        """Whether `unshipped` has something. No key is asked for, and no journal made where there is none."""
+        ...
+
+    def ship_backlog(self, target: str) -> int:
+        """How many entries are not there yet."""
+        ...
+
+    def due(self, rule: Rule, now: datetime) -> bool:
+        """Whether `retain` has something to do. No key is asked for, and no journal made where there is none."""
+        ...
+
+    def retain(self, rule: Rule, now: datetime) -> bool:
+        """Take one step of what is due. False: nothing more is, now."""
         ...
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 
 KEY_BYTES = 32
 SCHEME = "aes-256-gcm"
@@ -45,17 +46,21 @@ class Keys:
         return _MARK + nonce + self._by_id[self.id].encrypt(nonce, part, tied_to)
 
     def open(self, sealed: bytes, sealed_with: str | None, tied_to: bytes) -> bytes:
-        """The part in clear. Raises ValueError saying why not: a key we do not have, bytes that are not ours."""
+        """The part in clear. `sealed_with` is a hint that anybody may have written: the tag decides.
+
+        Raises ValueError saying why not: a key we do not have, bytes that are not ours.
+        """
+        return self.opened(sealed, sealed_with, tied_to)[1]
+
+    def opened(self, sealed: bytes, sealed_with: str | None, tied_to: bytes) -> tuple[str, bytes]:
+        """The key that opens it, and the part in clear. Raises as `open`."""
         from cryptography.exceptions import InvalidTag
 
-        key = self._by_id.get(sealed_with or "")
-        if key is None:
-            raise ValueError("sealed with a key that is not known here")
-        content = sealed[_NONCE_AT + _NONCE_BYTES :]
-        try:
-            return key.decrypt(sealed[_NONCE_AT:][:_NONCE_BYTES], content, tied_to)
-        except (InvalidTag, ValueError):
-            raise ValueError("damaged") from None
+        nonce, content = sealed[_NONCE_AT:][:_NONCE_BYTES], sealed[_NONCE_AT + _NONCE_BYTES :]
+        for name in sorted(self._by_id, key=lambda name: name != sealed_with):  # first the one that is named
+            with suppress(InvalidTag, ValueError):
+                return name, self._by_id[name].decrypt(nonce, content, tied_to)
+        raise ValueError("damaged" if sealed_with in self._by_id else "sealed with a key that is not known here")
 
     @property
     def ids(self) -> list[str]:

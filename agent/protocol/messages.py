@@ -106,12 +106,15 @@ class ChangedParams(HelloResult):
 
 
 class OperationCounts(Value):
-    """What one operation gave since the agent started."""
+    """What the attempts of one operation gave since the agent started."""
 
     by_code: dict[str, int]
     calls: int
+    faults: int  # of `calls`, those that ended with a fault, or without anything that could be read
     mean_ms: int
+    median_ms: int  # of the last hundred
     last_ms: int
+    max_ms: int
 
 
 class Reachability(Value):
@@ -260,6 +263,49 @@ class SiteParams(Value):
 # ---------------------------------------------------------------- traces and operations
 
 
+class TraceListParams(Value):
+    """Filters; together they all hold. `since` counts, `until` not. `cursor`: the `nextCursor` of the page before.
+
+    None is called `code`: that is what people call a card's PIN, and no message has one.
+    """
+
+    client_ref: ClientRef | None = None
+    operation: Annotated[str, StringConstraints(pattern=r"^WS_INS[1-5]$")] | None = None
+    ended_with: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,40}$")] | None = (
+        None  # of the last attempt
+    )
+    since: Moment | None = None
+    until: Moment | None = None
+    cursor: Annotated[str, StringConstraints(pattern=r"^[0-9TZ:.-]{24}_[0-9]{1,16}$")] | None = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 50
+
+
+class TraceLine(Personal):
+    """One operation of this origin in a list. `code`: of its last attempt."""
+
+    trace_id: str
+    at: str
+    operation: str
+    auth_mode: str
+    client_ref: str | None = None
+    code: str
+    attempts: int
+    answered: bool  # whether a result was handed over
+
+
+class TraceListResult(Personal):
+    """Newest first. A page may be short, or empty, and still have a `nextCursor`."""
+
+    traces: list[TraceLine]
+    next_cursor: str | None = None
+
+
+class LinesResult(Value):
+    """What the agent logged: its first lines since the start, and its last."""
+
+    lines: list[str]
+
+
 class TraceGetParams(Value):
     trace_id: Id
     image: bool | None = None
@@ -270,6 +316,8 @@ class TraceGetResult(Personal):
 
     trace_id: str
     at: str
+    operation: str
+    auth_mode: str
     client_ref: str | None = None
     attempts: list[AttemptTrace]
     result: TracedResult | None = None  # absent when the operation failed, or its personal part was erased

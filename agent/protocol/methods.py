@@ -27,7 +27,7 @@ METHODS: dict[str, Method] = {
         Method(
             "agent.hello", m.HelloParams, m.HelloResult, None, "open the conversation; the agent proves its identity"
         ),
-        Method("agent.status", m.NoParams, m.StatusResult, None, "readers, card session, counts, warnings"),
+        Method("agent.status", m.NoParams, m.StatusResult, None, "readers, card session, counts and latency, warnings"),
         Method("cards.watch", m.NoParams, m.WatchResult, None, "the readers now, then notifications"),
         Method("cards.unwatch", m.NoParams, m.WatchResult, None, "stop the notifications"),
         Method("vitale.read", m.VitaleReadParams, m.VitaleReadResult, Right.VITALE, "read the carte Vitale"),
@@ -55,6 +55,13 @@ METHODS: dict[str, Method] = {
             Right.VERIFY,
             "WS_INS3: whether an INS and its traits are INSi's",
         ),
+        Method(
+            "trace.list",
+            m.TraceListParams,
+            m.TraceListResult,
+            Right.TRACE,
+            "this origin's traces, newest first, a page at a time",
+        ),
         Method("trace.get", m.TraceGetParams, m.TraceGetResult, Right.TRACE, "one trace of this origin"),
         Method(
             "sites.list",
@@ -72,6 +79,7 @@ METHODS: dict[str, Method] = {
             Right.ADMIN,
             "change environment or profile; without params: what counts now",
         ),
+        Method("agent.lines", m.NoParams, m.LinesResult, Right.ADMIN, "the first and the last lines of the log"),
         Method("operation.cancel", m.OperationCancelParams, m.OperationCancelResult, None, "end a running operation"),
     ]
 }

@@ -33,7 +33,7 @@ from websockets.typing import StatusLike, Subprotocol
 from agent import peers as peers_of_this_system
 from agent.config import Door, LocalProxy
 from agent.errors import AgentError, Code
-from agent.model import Right, Value
+from agent.model import Right, TracedResult, Value
 from agent.peers import Link
 from agent.protocol.lobby import SILENT_S, Lobby, link_of
 from agent.protocol.messages import SUBPROTOCOL, OperationCancelParams, OperationCancelResult, ProgressParams
@@ -59,6 +59,8 @@ AT_ONCE = 16 * 1024  # characters; half of what the socket takes without waiting
 BACKLOG = 1 << 20  # characters; a page that reads nothing is closed once this much waits for it
 CLOSE_PATIENCE_S = 2
 SAY_AGAIN_S = 60
+
+_LINE = "%s %s %s %s ms %s"  # of each request: method, origin, code, milliseconds, trace id
 
 _SECURITY = {
     "Cache-Control": "no-store",
@@ -538,9 +540,11 @@ class Server:
             async for frame in _text_frames(connection):
                 for output in conversation.session.receive(frame):
                     if isinstance(output, Close):
+                        log.info("%s is closed: %s", conversation.caller.origin, output.reason)
                         await conversation.close(output.code, output.reason)
                         return
                     if isinstance(output, Send):
+                        self._say_refused(conversation.caller, output)
                         await conversation.send(output)
                     elif isinstance(output.params, OperationCancelParams):
                         await self._cancel(conversation, output, output.params)
@@ -581,12 +585,16 @@ class Server:
             await conversation.notify("operation.progress", params)
 
         started = asyncio.get_running_loop().time()
-        code = "ok"
+        code, trace_id = "ok", "-"
         try:
-            reply = conversation.session.answer(call, await self._handler(conversation, call, progress))
+            result = await self._handler(conversation, call, progress)
+            reply = conversation.session.answer(call, result)
+            if isinstance(result, TracedResult):
+                code, trace_id = result.code, result.trace.id
         except AgentError as error:
             log.log(logging.getLevelNamesMapping()[error.row.level], "%s", error)
             reply, code = conversation.session.fail(call, error), error.code.value
+            trace_id = error.facts.get("traceId", "-")
         except asyncio.CancelledError:
             reply = conversation.session.fail(call, AgentError(Code.OPERATION_CANCELLED))
             code = Code.OPERATION_CANCELLED.value
@@ -597,14 +605,25 @@ class Server:
         milliseconds = round(1000 * (asyncio.get_running_loop().time() - started))
         # a page that asks every second how we are would drown the lines that matter, and pay for each
         level = logging.DEBUG if code == "ok" and call.method.name in FROM_MEMORY else logging.INFO
-        log.log(level, "%s %s %s %s ms", call.method.name, conversation.caller.origin, code, milliseconds)
+        log.log(level, _LINE, call.method.name, conversation.caller.origin, code, milliseconds, trace_id)
         conversation._tasks.pop(call.id, None)  # too late to cancel it
         await conversation.send(reply)
+
+    def _say_refused(self, caller: Caller, refusal: Send) -> None:
+        """One line, as for every request; of sites that the person has not let in, a few for however many."""
+        if refusal.refused is None:
+            return
+        method, why = refusal.refused
+        if caller.pending:
+            self._tally.say(f"refused {method} of a site that waits: {why}")
+        else:
+            log.info(_LINE, method, caller.origin, why, 0, "-")
 
     @staticmethod
     async def _cancel(conversation: Conversation, call: Call, params: OperationCancelParams) -> None:
         task = conversation._tasks.get(params.id)
         cancelled = task not in (None, conversation._committed) and task.cancel()
+        log.info(_LINE, call.method.name, conversation.caller.origin, "ok", 0, "-")
         await conversation.send(conversation.session.answer(call, OperationCancelResult(cancelled=cancelled)))
 
 

@@ -43,7 +43,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Send:
+    """A message to the page."""
+
     text: str
+    refused: tuple[str, str] | None = None  # instead of running a request: its method, `?` for none of ours, and why
 
 
 @dataclass(frozen=True)
@@ -108,24 +111,22 @@ class Session:
         if method is None:
             return _refusal(request_id, METHOD_NOT_FOUND, "unknown method", method=name[:100])
         if not self.greeted and name not in BEFORE_HELLO:
-            return self._refused(request_id, AgentError(Code.HELLO_FIRST))
+            return _refused(request_id, method, AgentError(Code.HELLO_FIRST))
         if self.caller.pending and name not in WHILE_PENDING:
-            return self._refused(request_id, AgentError(Code.ORIGIN_PENDING))
+            return _refused(request_id, method, AgentError(Code.ORIGIN_PENDING))
         try:
             params = method.params.model_validate_json(_ENCODER.encode(raw), strict=True)
         except ValidationError as error:
-            return _invalid_params(request_id, error)
+            return _invalid_params(request_id, method, error)
         if isinstance(params, HelloParams) and API_LEVEL not in params.api_levels:
             return Close(CLOSE_NO_COMMON_LEVEL, f"this agent speaks API level {API_LEVEL}")
         if method.right is not None and method.right not in self.caller.rights:
-            return self._refused(request_id, AgentError(Code.RIGHT_MISSING, right=method.right.value))
+            return _refused(request_id, method, AgentError(Code.RIGHT_MISSING, right=method.right.value))
         if len(self._in_flight) >= MAX_IN_FLIGHT and not isinstance(params, OperationCancelParams):
-            return self._refused(request_id, AgentError(Code.DEVICE_BUSY, "too many requests in flight", origin="own"))
+            too_many = AgentError(Code.DEVICE_BUSY, "too many requests in flight", origin="own")
+            return _refused(request_id, method, too_many)
         self._in_flight.add(request_id)
         return Call(request_id, method, params)
-
-    def _refused(self, request_id: RequestId, error: AgentError) -> Send:
-        return Send(_dump({"jsonrpc": "2.0", "id": request_id, "error": error_object(error)}))
 
     def _malformed(self, code: int, why: str) -> list[Output]:
         self._malformed_in_a_row += 1
@@ -228,18 +229,23 @@ def _envelope_problem(message: Any) -> tuple[str, RequestId | None]:
     return "", request_id
 
 
-def _invalid_params(request_id: RequestId, error: ValidationError) -> Send:
+def _invalid_params(request_id: RequestId, method: Method, error: ValidationError) -> Send:
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     member = ".".join(str(part) for part in first["loc"])
     why = "unknown member" if first["type"] == "extra_forbidden" else first["msg"]
-    return _refusal(request_id, INVALID_PARAMS, f"{member[:200]}: {why}", member=member[:200])
+    return _refusal(request_id, INVALID_PARAMS, f"{member[:200]}: {why}", of=method.name, member=member[:200])
 
 
-def _refusal(request_id: RequestId | None, code: int, why: str, **data: Any) -> Send:
+def _refused(request_id: RequestId, method: Method, error: AgentError) -> Send:
+    reply = {"jsonrpc": "2.0", "id": request_id, "error": error_object(error)}
+    return Send(_dump(reply), refused=(method.name, error.code.value))
+
+
+def _refusal(request_id: RequestId | None, code: int, why: str, *, of: str = "?", **data: Any) -> Send:
     error: dict[str, Any] = {"code": code, "message": why}
     if data:
         error["data"] = data
-    return Send(_dump({"jsonrpc": "2.0", "id": request_id, "error": error}))
+    return Send(_dump({"jsonrpc": "2.0", "id": request_id, "error": error}), refused=(of, str(code)))
 
 
 def _plain(value: Any) -> Any:

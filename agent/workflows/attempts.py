@@ -19,7 +19,7 @@ from agent.insi.faults import may_repeat, means_nobody, short_code, short_label
 from agent.insi.operations import Operation, Query
 from agent.insi.ports import HttpReply
 from agent.insi.rules import Judgement
-from agent.journal.ports import Conclusion, Intent, Link
+from agent.journal.ports import CUT_SHORT, Conclusion, Intent, Link
 from agent.model import (
     Asked,
     AttemptTrace,
@@ -47,8 +47,7 @@ T = TypeVar("T")
 JOURNAL_TIMEOUT_S = 20
 NETWORK_MARGIN_S = 10  # the transport has its own deadlines; the lane's is the net under them
 
-CUT_SHORT = "unknown"  # code of an attempt whose outcome a stop took along
-
+_NO_JOURNAL = {Code.JOURNAL_FULL, Code.JOURNAL_UNAVAILABLE}
 _SEARCHES = {Operation.WITH_VITALE, Operation.BY_TRAITS}
 
 # Told by environment.simulated already: nothing there is of the test or of the production environment.
@@ -200,6 +199,7 @@ class Run:
         """Intent row, send, outcome row."""
         desk, intent = self.call.desk, self._intent(message)
         intended = await journalled(desk, lambda: _intend(desk, intent))
+        desk.journal_failed = None
         sent_at = desk.now()
         replies: list[HttpReply] = []  # one, where what came cannot be read either
         came: Answer | AgentError
@@ -228,6 +228,7 @@ class Run:
             duration_ms=duration_ms,
             http_status=reply.status if reply else None,
             reply=reply.body if reply else None,
+            exact=desk.exact_frames,
         )
         self.attempts.append(
             AttemptTrace(code=code, message_id=message.message_id, duration_ms=duration_ms, given=list(message.given))
@@ -237,7 +238,10 @@ class Run:
         self.response_sha256 = hashlib.sha256(reply.body).hexdigest() if reply else None
         await journalled(desk, lambda: desk.journal.conclude(intended, conclusion))
         unreached = code if reply is None else None
-        desk.counts.attempt(self.call.operation.value, code, duration_ms, conclusion.at, failed=unreached)
+        answered = isinstance(came, Answer)
+        desk.counts.attempt(
+            self.call.operation.value, code, duration_ms, conclusion.at, answered=answered, failed=unreached
+        )
         return came, reply
 
     def _intent(self, message: "Envelope") -> Intent:
@@ -256,12 +260,13 @@ class Run:
             request_sha256=message.sha256,
             given=message.given,
             params=as_json(params),
-            request=message.without_secrets(),
+            request=message.body if desk.exact_frames else message.without_secrets(),
             professional=who.professional,
             structure=who.structure,
             certificate=who.certificate,
             user=params.user,
             account=desk.account,
+            exact=desk.exact_frames,
         )
 
     def _read(self, reply: HttpReply) -> Answer:
@@ -375,8 +380,13 @@ def as_json(params: InsiParams) -> bytes:
 
 
 async def journalled(desk: Desk, call: Callable[[], T]) -> T:
-    """Run on the journal's lane."""
-    return await desk.lanes.journal.run(call, timeout_s=JOURNAL_TIMEOUT_S)
+    """Run on the journal's lane. A journal that fails is told to everybody until a call is in it again."""
+    try:
+        return await desk.lanes.journal.run(call, timeout_s=JOURNAL_TIMEOUT_S)
+    except AgentError as error:
+        if error.code in _NO_JOURNAL and "entry" not in error.facts:  # else it is about one entry
+            desk.journal_failed = error.code
+        raise
 
 
 async def on_network(desk: Desk, call: Callable[[], T]) -> T:

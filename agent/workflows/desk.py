@@ -90,6 +90,14 @@ class UnresetCard:
 
 
 @dataclass(frozen=True)
+class NotShipped:
+    """The journal's second copy is late."""
+
+    entries: int  # that were not there at the last try
+    since: datetime
+
+
+@dataclass(frozen=True)
 class Lanes:
     pcsc: Lane = field(default_factory=lambda: Lane("pcsc", leaves_behind=True))
     token: Lane = field(default_factory=lambda: Lane("token"))
@@ -132,6 +140,7 @@ class Desk:
     cpx_turn: Turn = field(default_factory=Turn)  # an operation with the card, questions included
     token_turn: Turn = field(default_factory=Turn)  # one look, login, signature or end of a session
     insi_turn: Turn = field(default_factory=Turn)
+    traces_turn: Turn = field(default_factory=Turn)  # one reading for a page: no call waits to be traced behind many
     readings: Readings = field(default_factory=Readings)
     references: References = field(default_factory=References)
     searches: Searches = field(default_factory=Searches)
@@ -146,11 +155,19 @@ class Desk:
     organisations_seen: list[Opened] | None = None  # what opening the certificates gave last
     verifies: bool = False  # whether the contract knew WS_INS3 when it was last looked into
     wss_seen: datetime | Code | None = None  # until when wss can be served, or why it is not; None: not wanted
+    journal_failed: Code | None = None  # why nothing could be written last: journal.full, journal.unavailable
+    not_shipped: NotShipped | None = None  # None: the journal's second copy is up to date, or none is wanted
     seen: list[ReaderSeen] | None = None  # what the watcher saw last; None: the card service is down
     seen_change: asyncio.Condition = field(default_factory=asyncio.Condition)
     journal_settled: bool = False  # the journal lane's: what the last stop cut short has its outcome
     exchanges: set[asyncio.Task[Any]] = field(default_factory=set)
     leaving: bool = False  # for another environment or profile: no operation begins any more
+
+    @property
+    def exact_frames(self) -> bool:
+        """Whether the journal keeps each message as it travelled: never outside simulation, where an assertion is
+        somebody's."""
+        return self.environment is Environment.SIMULATED
 
     def software_of(self, origin: str) -> tuple[Software, str]:
         """The software row of an origin and its authorisation number here. Raises software.notAuthorised."""

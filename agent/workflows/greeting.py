@@ -87,8 +87,11 @@ async def status(desk: Desk, asker: Asker, _params: NoParams) -> StatusResult:
             name: OperationCounts(
                 by_code=dict(count.by_code),
                 calls=count.calls,
-                mean_ms=round(count.total_ms / count.calls),
+                faults=count.faults,
+                mean_ms=count.mean_ms,
+                median_ms=count.median_ms,
                 last_ms=count.last_ms,
+                max_ms=count.max_ms,
             )
             for name, count in counts.operations.items()
         },
@@ -117,6 +120,10 @@ def notices(desk: Desk) -> list[Notice]:
     found += _wss(desk)
     if desk.unreset is not None:
         found.append(Notice(reason="cpx.codeStillVerified", message=_STILL_VERIFIED))
+    if desk.journal_failed is not None:
+        found.append(_trouble(desk.journal_failed))
+    if late := desk.not_shipped:
+        found.append(_trouble(Code.JOURNAL_NOT_SHIPPED, entries=late.entries, since=rfc3339(late.since)))
     for one in desk.organisations_seen or []:
         found += _organisation(one.found, desk.now())
     return [notice for at, notice in enumerate(found) if notice not in found[:at]]
@@ -163,9 +170,9 @@ def _wss(desk: Desk) -> list[Notice]:
     )
 
 
-def _trouble(code: Code) -> Notice:
+def _trouble(code: Code, **facts: str | int) -> Notice:
     title = CATALOGUE[code].title
-    return Notice(reason=code.value, message={"fr": title.fr, "en": title.en})
+    return Notice(reason=code.value, message={"fr": title.fr, "en": title.en}, facts=facts)
 
 
 def _expiry(

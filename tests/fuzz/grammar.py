@@ -23,8 +23,8 @@ _RAW = (
 )  # fmt: skip
 _METHODS = (
     "agent.hello", "agent.status", "cards.watch", "cards.unwatch", "vitale.read", "cpx.status", "cpx.unlock",
-    "cpx.lock", "insi.retrieveWithVitale", "insi.retrieveByTraits", "trace.get", "sites.list", "sites.revoke",
-    "sites.unblock", "operation.cancel",
+    "cpx.lock", "insi.retrieveWithVitale", "insi.retrieveByTraits", "trace.list", "trace.get", "sites.list",
+    "sites.revoke", "sites.unblock", "operation.cancel",
 )  # fmt: skip
 _NO_METHODS = (
     "", "card.steal", "agent.Hello", "agent.hello ", "rpc.discover", "insi.verify", "__class__", "é", "\ud800",
@@ -68,7 +68,7 @@ class Grammar:
 
     def _cheap(self) -> str:
         method = self._pick(("agent.status", "agent.status", "cards.watch", "cards.unwatch", "operation.cancel",
-                             "trace.get", "sites.list", "sites.unblock", "agent.hello"))  # fmt: skip
+                             "trace.list", "trace.get", "sites.list", "sites.unblock", "agent.hello"))  # fmt: skip
         return self._dump(self._envelope(method, self._params(method)))
 
     def _costly(self) -> str:
@@ -180,6 +180,9 @@ class Grammar:
                     "traits": _TRAITS,
                     **random.choice(({}, {"clientRef": "venue-1"}, {"user": {"id": CANARY_NAME}})),
                 }
+            case "trace.list":
+                place = {"cursor": "2025-03-04T05:06:07.089Z_7", "limit": 1}
+                return random.choice(({}, place, {"clientRef": "venue-1"}, {"operation": "WS_INS2", "endedWith": "00"}))
             case "trace.get":
                 return {"traceId": random.choice(("none", "x" * 64))}
             case "sites.revoke" | "sites.unblock":

@@ -50,6 +50,7 @@ _MAY_COME_TO: Mapping[str, tuple[str, ...]] = {
     "cpx.lock": _CPX,
     "insi.retrieveWithVitale": _INSI,
     "insi.retrieveByTraits": _INSI,
+    "trace.list": (),
     "trace.get": ("trace.unknown",),
     "sites.list": (),
     "sites.revoke": ("site.",),

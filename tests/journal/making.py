@@ -1,10 +1,12 @@
 """What the tests of the journal write: invented, and always the same."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from agent.errors import AgentError, Code
 from agent.identity import Identity
+from agent.journal.chain import Entry, Kind
+from agent.journal.files import transaction
 from agent.journal.ports import Conclusion, Intent
 from agent.journal.sealing import Keys
 from agent.journal.store import Journal
@@ -73,3 +75,30 @@ def whole(journal: Journal, trace_id: str, result: bytes = b'{"outcome":"found"}
     """One operation of one attempt, to its end: three entries."""
     journal.conclude(journal.intend(intent(trace_id)), found())
     journal.finish(trace_id, NOW, lambda _seq, _previous: result)
+
+
+def grown(folder: Path, operations: int, origin: str = ORIGIN) -> Journal:
+    """A journal with so many operations more, each whole: the entries that its own methods write, in one transaction.
+
+    Their moments are a second apart.
+    """
+    own = journal(folder)
+    database = own._connection()  # its methods flush the disk at each entry, which takes minutes
+    outcome = {"code": "01", "label": "", "durationMs": 80, "httpStatus": 200}
+    entry: Entry | None = None
+    with transaction(database):
+        for number in range(operations):
+            at = NOW + timedelta(seconds=number)
+            asked = intent(f"{origin}-{number}")
+            clear = {"operation": asked.operation, "environment": asked.environment, "authMode": asked.auth_mode}
+            for kind, attempt, part, personal in (
+                (Kind.INTENT, 1, clear, b'{"params":"{}"}'),
+                (Kind.OUTCOME, 1, outcome, b"ab" * 32),
+                (Kind.RESULT, 0, {}, b"{}"),
+            ):
+                about = (asked.trace_id, attempt, origin, None)
+                entry = own._insert(database, kind, at, about, clear=part, personal=personal)
+                own._tail = (entry.seq, entry.link)
+    assert entry, "one operation at least"
+    own._appended(entry)
+    return own

@@ -52,6 +52,14 @@ def test_the_newest_key_seals_and_the_older_ones_still_open():
         KEYS.open(renewed.seal(b"after", b"2"), renewed.id, b"2")
 
 
+@given(st.none() | st.text(max_size=20) | st.sampled_from([key_id(OLD_KEY), key_id(NEW_KEY)]))
+def test_whatever_key_is_named_the_one_that_sealed_opens(named):
+    both = Keys([NEW_KEY, OLD_KEY])
+
+    assert (key_id(OLD_KEY), b"a part") == both.opened(KEYS.seal(b"a part", b"1"), named, b"1")
+    assert (key_id(NEW_KEY), b"a part") == both.opened(both.seal(b"a part", b"1"), named, b"1")
+
+
 def test_a_key_s_number_tells_nothing_of_the_key():
     """A frozen vector: entries in the field name their key so."""
     assert "0297500fe60591a8" == key_id(bytes(32))

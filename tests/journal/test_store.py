@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import sqlite3
 import stat
 from dataclasses import replace
@@ -14,15 +15,23 @@ from hypothesis import strategies as st
 
 from agent.errors import AgentError, Code
 from agent.identity import Identity
+from agent.journal.apart import opened
 from agent.journal.chain import Entry, Fault, FaultKind, Verdict, canonical, link_of, sha256, signed_bytes, tie_of
-from agent.journal.ports import Conclusion, Step, Switch
+from agent.journal.files import FILE, head_file
+from agent.journal.folder import mounted_in_memory, mounted_network, network_kind, passing_kind
+from agent.journal.ports import Conclusion, Step, Switch, TracePage
+from agent.journal.retention import Rule
 from agent.journal.sealing import Keys
-from agent.journal.store import mounted_network
+from agent.journal.store import Journal
 from agent.model import Environment, Profile
 
-from .making import KEY, KEYS, NEW_KEY, NOW, OLD_KEY, ORIGIN, REPLY, found, intent, journal, not_found, whole
+from .making import KEY, KEYS, MAX_REPLY, NEW_KEY, NOW, OLD_KEY, ORIGIN, REPLY, found, intent, journal, not_found, whole
 
 HERE = Environment.SIMULATED  # where what these tests write was asked
+
+
+def ids(page: TracePage) -> list[str]:
+    return [one.trace_id for one in page.traces]
 
 
 def tampered(folder: Path, *statements: str) -> None:
@@ -94,9 +103,6 @@ def test_the_digest_of_an_answer_is_told_with_the_key_alone_and_leaves_with_its_
     assert [sha256(REPLY), sha256(REPLY), None] == told
     own.close()
     assert not [file for file in tmp_path.iterdir() if sha256(REPLY).encode() in file.read_bytes()]
-    own = journal(tmp_path, keys=None)
-    assert not [trace for trace in own.traces(ORIGIN) if "responseSha256" in trace.attempts[0].outcome]
-    own.close()
     tampered(tmp_path, "UPDATE entry SET personal = NULL, erased_at = '2035-01-01T00:00:00.000Z'")
     own = journal(tmp_path)
     assert own.trace("01", ORIGIN, HERE).attempts[0].outcome["responseSha256"] is None
@@ -110,7 +116,7 @@ def test_another_origin_s_trace_is_answered_as_an_unknown_one(tmp_path):
     assert own.trace("trace-1", "https://autre.example", HERE) is None
     assert own.image("trace-1", "https://autre.example") is None
     assert own.trace("nothing", ORIGIN, HERE) is None
-    assert [] == own.traces("https://autre.example")
+    assert TracePage([], None) == own.traces("https://autre.example", HERE)
     own.close()
 
 
@@ -133,11 +139,12 @@ def test_traces_are_listed_newest_first_and_paged(tmp_path):
     for number in range(5):
         whole(own, f"trace-{number}")
 
-    page = own.traces(ORIGIN, limit=2)
-    rest = own.traces(ORIGIN, before=page[-1].attempts[0].intended.seq)
+    page = own.traces(ORIGIN, HERE, limit=2)
+    rest = own.traces(ORIGIN, HERE, cursor=page.next_cursor)
 
-    assert ["trace-4", "trace-3"] == [trace.trace_id for trace in page]
-    assert ["trace-2", "trace-1", "trace-0"] == [trace.trace_id for trace in rest]
+    assert ["trace-4", "trace-3"] == ids(page)
+    assert ["trace-2", "trace-1", "trace-0"] == ids(rest)
+    assert rest.next_cursor is None
     own.close()
 
 
@@ -182,7 +189,7 @@ def test_a_switch_is_noted_in_the_chain_and_who_made_it_is_sealed(tmp_path):
     assert [wanted, failed] == own.switches()
     assert test == own.entered()
     assert Verdict(5) == own.verify()
-    assert ["trace-1"] == [trace.trace_id for trace in own.traces(ORIGIN)]
+    assert ["trace-1"] == ids(own.traces(ORIGIN, HERE))
     assert b"compte-3" not in files
     own.close()
 
@@ -204,7 +211,10 @@ def test_a_client_ref_is_in_no_file_without_the_key_and_found_by_a_renewed_one(t
     with pytest.raises(AgentError) as refused:
         own.by_client_ref(ORIGIN, "TESTEUSE-1984", NOW, Environment.SIMULATED)
     assert Code.KEYRING_ABSENT == refused.value.code
-    assert own.traces(ORIGIN)[0].client_ref is None
+    with pytest.raises(AgentError) as refused:
+        own.traces(ORIGIN, HERE, client_ref="TESTEUSE-1984")
+    assert Code.KEYRING_ABSENT == refused.value.code
+    assert [("trace-1", None)] == [(one.trace_id, one.client_ref) for one in own.traces(ORIGIN, HERE).traces]
     own.close()
 
 
@@ -338,10 +348,8 @@ def test_without_the_key_nothing_is_intended_and_what_is_clear_is_still_read(tmp
         with pytest.raises(AgentError) as refused:
             call()
         assert Code.KEYRING_ABSENT == refused.value.code
-    listed = own.traces(ORIGIN)
-    assert ["trace-2", "trace-1"] == [trace.trace_id for trace in listed]
-    assert ["00", "00"] == [trace.attempts[0].outcome["code"] for trace in listed]
-    assert {(None, None, Code.KEYRING_ABSENT)} == {(t.params, t.result, t.unreadable.code) for t in listed}
+    listed = own.traces(ORIGIN, HERE).traces
+    assert [("trace-2", "00", True), ("trace-1", "00", True)] == [(t.trace_id, t.code, t.answered) for t in listed]
     assert Verdict(6) == own.verify()
     assert [] == own.unfinished()
     own.close()
@@ -367,13 +375,11 @@ def test_a_renewed_key_seals_what_comes_and_the_old_one_opens_what_was(tmp_path)
 @pytest.mark.parametrize(
     "change",
     [
-        # damaged, cut, relabelled (sealed bytes that would be read as clear ones), of a key that nobody has
+        # damaged, cut, relabelled (sealed bytes that would be read as clear ones)
         "UPDATE entry SET personal = personal || x'00' WHERE seq = 6",
         "UPDATE entry SET personal = substr(personal, 1, 20) WHERE seq = 6",
         "UPDATE entry SET personal_scheme = 'none' WHERE seq = 6",
         "UPDATE entry SET personal_scheme = 'other' WHERE seq = 6",
-        "UPDATE entry SET personal_key = NULL WHERE seq = 6",
-        "UPDATE entry SET personal_key = '0000000000000000' WHERE seq = 6",
         # written by somebody without our keys, and well sealed for another trace
         "UPDATE entry SET personal = zeroblob(16) || x'7b7d', personal_scheme = 'none' WHERE seq = 6",
         "UPDATE entry SET personal = (SELECT personal FROM entry WHERE seq = 3) WHERE seq = 6",
@@ -389,8 +395,112 @@ def test_a_part_that_is_not_as_it_was_written_is_said_with_its_entry_and_hides_n
 
     assert (Code.JOURNAL_UNAVAILABLE, {"entry": 6}) == (refused.value.code, refused.value.facts)
     assert b'{"outcome":"found"}' == own.trace("trace-1", ORIGIN, HERE).result
-    assert [None, b'{"outcome":"found"}'] == [trace.result for trace in own.traces(ORIGIN)]
+    assert ["trace-2", "trace-1"] == ids(own.traces(ORIGIN, HERE))
     assert REPLY == own.image("trace-2", ORIGIN)
+    own.close()
+
+
+@pytest.mark.parametrize(
+    "change", ["UPDATE entry SET personal_key = NULL", "UPDATE entry SET personal_key = '0000000000000000'"]
+)
+def test_which_key_an_entry_names_changes_nothing(tmp_path, change):
+    six_entries(tmp_path)
+    tampered(tmp_path, change)
+    own = journal(tmp_path, keys=Keys([NEW_KEY, OLD_KEY]))
+
+    assert b'{"outcome":"found"}' == own.trace("trace-2", ORIGIN, HERE).result
+    assert Verdict(6) == own.verify()
+    own.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["UPDATE entry SET signature = x'' WHERE seq = 3", "UPDATE entry SET personal_scheme = 'none' WHERE seq = 3"],
+)
+def test_what_verify_calls_whole_is_what_is_given_back(tmp_path, change):
+    six_entries(tmp_path)
+    tampered(tmp_path, change)
+    own = journal(tmp_path)
+
+    with pytest.raises(AgentError):
+        own.trace("trace-1", ORIGIN, HERE)
+
+    assert 3 == own.verify().fault.seq
+    own.close()
+
+
+def noting(tmp_path, noted=None):
+    own = {"sign": KEY.sign_bytes, "verify": KEY.verify_bytes, "keys": lambda: KEYS, "max_reply_bytes": MAX_REPLY}
+    return Journal(tmp_path / "journal", noted=noted or tmp_path / "noted", **own)
+
+
+def test_a_journal_that_is_begun_anew_goes_on_after_what_is_remembered_elsewhere(tmp_path, caplog):
+    own = noting(tmp_path)
+    whole(own, "trace-1")
+    own.close()
+    shutil.rmtree(tmp_path / "journal")
+
+    own = noting(tmp_path)
+    assert Verdict(0, Fault(FaultKind.SHORTENED, 1)) == own.verify()
+    assert 4 == own.intend(intent("trace-2")).seq
+    assert Fault(FaultKind.MISSING, 1) == own.verify().fault
+    own.close()
+    (tmp_path / "noted").unlink()
+
+    assert Fault(FaultKind.MISSING, 1) == noting(tmp_path).verify().fault  # for ever
+    assert "entries 1 to 3 are gone" in caplog.text
+
+
+def test_what_is_remembered_is_older_after_a_power_cut_and_no_fault(tmp_path):
+    own = noting(tmp_path)
+    whole(own, "trace-1")
+    before = (tmp_path / "noted").read_bytes()
+    whole(own, "trace-2")
+    own.close()
+    (tmp_path / "noted").write_bytes(before)
+
+    own = noting(tmp_path)
+
+    assert Verdict(6) == own.verify()
+    assert 7 == own.intend(intent("trace-3")).seq
+    own.close()
+
+
+def test_what_is_remembered_of_another_entry_of_this_number_is_a_fault(tmp_path):
+    """Put back while nothing could be remembered, then gone on with: both are of our key."""
+    own = noting(tmp_path)
+    whole(own, "trace-1")
+    own.close()
+    shutil.rmtree(tmp_path / "journal")
+    own = noting(tmp_path, noted=tmp_path / "elsewhere")
+    whole(own, "trace-2")
+    whole(own, "trace-3")
+    own.close()
+
+    assert Verdict(6, Fault(FaultKind.CHANGED, 3)) == noting(tmp_path).verify()
+
+
+@pytest.mark.parametrize("noted", ["/dev/full", "/", "/nowhere/at/all", "/dev/null/file"])
+def test_a_head_that_cannot_be_remembered_costs_no_call(tmp_path, noted):
+    own = noting(tmp_path, noted=Path(noted))
+
+    whole(own, "trace-1")
+
+    assert Verdict(3) == own.verify()
+    own.close()
+    assert Verdict(3) == noting(tmp_path, noted=Path(noted)).verify()
+
+
+@given(content=st.binary(max_size=700))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+def test_whatever_is_remembered_the_journal_opens_and_judges(tmp_path, content):
+    if not (tmp_path / "journal").exists():
+        six_entries(tmp_path / "journal")
+    (tmp_path / "noted").write_bytes(content)
+
+    own = noting(tmp_path)
+
+    assert Verdict(6) == own.verify()
     own.close()
 
 
@@ -418,13 +528,12 @@ def test_erasing_a_personal_part_leaves_nothing_to_guess_it_from(tmp_path):
 
     database = sqlite3.connect(tmp_path / "journal.sqlite")
     kept = [row[0] for row in database.execute("SELECT personal_sha256 FROM entry WHERE kind = 'result'")]
-    database.execute("UPDATE entry SET personal = NULL, erased_at = '2035-01-01T00:00:00.000Z'")
-    database.commit()
     database.close()
 
     own = journal(tmp_path)
+    own.retain(Rule(personal_days=1, entry_days=None), NOW + timedelta(days=2))
     assert 2 == len(set(kept)) and sha256(b"the same") not in kept
-    assert Verdict(6) == own.verify()
+    assert Verdict(7) == own.verify()
     assert (None, None) == (own.trace("trace-1", ORIGIN, HERE).result, own.image("trace-1", ORIGIN))
     assert "00" == own.trace("trace-1", ORIGIN, HERE).attempts[0].outcome["code"]
     own.close()
@@ -483,7 +592,7 @@ def test_a_file_that_is_no_journal_is_said(tmp_path):
 
 def test_a_journal_of_a_newer_agent_is_left_alone(tmp_path):
     six_entries(tmp_path)
-    tampered(tmp_path, "PRAGMA user_version = 2")
+    tampered(tmp_path, "PRAGMA user_version = 99")
 
     with pytest.raises(AgentError) as refused:
         journal(tmp_path).intend(intent())
@@ -665,3 +774,56 @@ server:/over /over nfs rw 0 0
 garbage
 """
     assert kind == mounted_network(Path(folder), mounts)
+
+
+def test_a_folder_in_memory_is_known_by_its_mount_and_a_disk_in_it_is_none():
+    mounts = """\
+overlay / overlay rw 0 0
+tmpfs /run/user/1000 tmpfs rw 0 0
+ramfs /mnt/ram ramfs rw 0 0
+/dev/loop0 /mnt/ram/disk ext4 rw 0 0
+"""
+    folders = ("/home/a", "/run/user/1000/journal", "/mnt/ram", "/mnt/ram/disk/journal")
+
+    kinds = [mounted_in_memory(Path(folder), mounts) for folder in folders]
+
+    assert [None, "en mémoire (tmpfs)", "en mémoire (ramfs)", None] == kinds
+
+
+def test_this_machine_says_what_is_in_memory(tmp_path):
+    assert "en mémoire (tmpfs)" == passing_kind(Path("/dev/shm/insi-agent/journal"))  # noqa: S108  (not written)
+    assert network_kind(tmp_path) is None
+
+
+def test_a_kill_behind_the_very_first_entry_is_no_lost_head(tmp_path):
+    """Found by `make crash`: the entry is on the disk, its head not yet."""
+    own = journal(tmp_path)
+    own.intend(intent())
+    own.close()
+    head_file(tmp_path, 1).unlink()
+
+    own = journal(tmp_path)
+    assert Verdict(1) == own.verify()
+    assert 2 == own.intend(intent("next")).seq
+    assert Verdict(2) == own.verify()
+    own.close()
+
+
+def test_the_head_before_the_first_entry_hides_no_tail_that_was_cut(tmp_path):
+    own = journal(tmp_path)
+    own.intend(intent())
+    first = head_file(tmp_path, 0).read_bytes()
+    for number in range(3):
+        whole(own, f"trace-{number}")
+    own.close()
+    with sqlite3.connect(tmp_path / FILE) as database:
+        database.execute("DELETE FROM entry WHERE seq > 2")
+    database.close()
+    head_file(tmp_path, 0).write_bytes(first)
+    head_file(tmp_path, 1).unlink()
+
+    with opened(tmp_path) as copy:
+        assert Fault(FaultKind.HEAD_MISSING, 2) == copy.verify(KEY.verify_bytes).fault
+    own = journal(tmp_path)
+    assert Fault(FaultKind.HEAD_LOST, 3) == own.verify().fault
+    own.close()

@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import closing
 from typing import Any
 from uuid import UUID
 
@@ -10,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import AgentError, Code
-from agent.model import Right
+from agent.journal.ports import TracePage
+from agent.model import Environment, Right
 from agent.protocol.document import schema
 from agent.protocol.messages import HelloParams, NoParams
 from agent.protocol.methods import METHODS
 from agent.protocol.origins import Caller
 from agent.protocol.session import Call, Close, Output, Send, Session, parse
+from tests.journal.making import journal
 
 HELLO = {"apiLevels": [1], "client": {"name": "essai", "version": "1"}}
 
@@ -71,6 +74,45 @@ def test_an_unknown_member_is_refused_by_name() -> None:
 
     assert refused["code"] == -32602
     assert refused["data"]["member"] == "readre"
+
+
+@given(cursor=st.one_of(st.text(max_size=60), st.from_regex(r"[0-9TZ:.-]{20,26}_[0-9]{1,18}")))
+def test_a_cursor_of_no_list_is_refused_by_name_and_any_other_is_a_place(tmp_path_factory: Any, cursor: str) -> None:
+    (output,) = greeted().receive(request("trace.list", {"cursor": cursor}))
+
+    if isinstance(output, Send):
+        assert error([output])["code"] == -32602
+        assert error([output])["data"]["member"] == "cursor"
+    else:
+        assert isinstance(output, Call)
+        with closing(journal(tmp_path_factory.mktemp("journal"))) as own:
+            assert own.traces("https://dossier.example", Environment.SIMULATED, cursor=cursor) == TracePage([], None)
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("clientRef", "1 84 12 76 451 089 46"),
+        ("operation", "WS_INS9"),
+        ("endedWith", "0 0"),
+        ("code", "00"),
+        ("since", "2025-03-04"),
+        ("until", "2025-03-04T00:00:00"),  # of which clock?
+        ("limit", 0),
+        ("limit", 501),
+        ("origin", "https://autre.example"),
+    ],
+)
+def test_a_filter_of_traces_that_is_none_is_refused_by_name(member: str, value: object) -> None:
+    refused = error(greeted().receive(request("trace.list", {member: value})))
+
+    assert (refused["code"], refused["data"]["member"]) == (-32602, member)
+
+
+def test_traces_are_listed_for_whoever_has_that_right() -> None:
+    refused = error(greeted(Right.RETRIEVE).receive(request("trace.list")))
+
+    assert refused["data"]["reason"] == "right.missing"
 
 
 def test_a_refusal_never_quotes_the_value_it_refuses() -> None:

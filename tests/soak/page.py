@@ -247,6 +247,8 @@ class Page:
                 return self.send(method, **random.choice(({}, {"wait": 1})))
             case "cpx.status" | "cpx.unlock" | "cpx.lock" | "agent.status" | "cards.watch" | "cards.unwatch":
                 return self.send(method)
+            case "trace.list":
+                return self.send(method)
         return self.send("vitale.read")
 
     def _who(self) -> dict[str, Any]:
@@ -266,6 +268,7 @@ class Page:
             by_traits = self.call("insi.retrieveByTraits", about="ADRTROIS", traits=TRAITS, **who)
             assert ("00", "00") == (by_card["code"], by_traits["code"])
             assert self.call("trace.get", traceId=by_card["trace"]["id"], image=True)["result"]["code"] == "00"
+        assert len(self.call("trace.list", limit=4)["traces"]) == 4
         assert self.call("agent.status")["cardService"]
         assert not self.call("cpx.lock")["unlocked"]
 
@@ -278,6 +281,7 @@ _OPERATIONS = {
     "cpx.unlock": 2,
     "cpx.lock": 2,
     "trace.get": 2,
+    "trace.list": 1,
     "agent.status": 1,
     "cards.watch": 1,
     "cards.unwatch": 1,

@@ -213,7 +213,8 @@ def test_every_attempt_is_counted_by_its_code_faults_and_failures_too(bench: Ben
     counted = bench.desk.counts.operations
     assert counted["WS_INS2"].by_code == {"insi.unreachable": 1, "insi_102": 1, "00": 1}
     assert (counted["WS_INS2"].calls, counted["WS_INS3"].calls) == (3, 1)
-    assert counted["WS_INS2"].last_ms == 5
+    assert (counted["WS_INS2"].faults, counted["WS_INS3"].faults) == (2, 0)  # also the one that means nobody
+    assert counted["WS_INS2"].last_ms == counted["WS_INS2"].max_ms == 5
 
 
 # ---------------------------------------------------------------- beside the schema

@@ -77,6 +77,7 @@ def test_the_real_desk_has_no_endpoint_without_anchors(tmp_path: Path) -> None:
 
         class places:  # noqa: N801  (an instance in the agent)
             data = state = journal = tmp_path
+            noted_head = tmp_path / "journal-head.json"
 
         @staticmethod
         def session_changed() -> None:
@@ -85,6 +86,10 @@ def test_the_real_desk_has_no_endpoint_without_anchors(tmp_path: Path) -> None:
         @staticmethod
         def show_state() -> None:
             """There is no tray."""
+
+        @staticmethod
+        def appended() -> None:
+            """Nothing is shipped."""
 
     desk = real_desk(Agent)  # type: ignore[arg-type]  # as much of it as is read
     desk.lanes.close()

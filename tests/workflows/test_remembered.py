@@ -11,7 +11,7 @@ from agent.readers.desk import DeskReading, read_first_vitale
 from agent.readers.transcript import SimulatedReaders
 from agent.readers.vitale import VitaleContent
 from agent.workflows import readings, references, searches
-from agent.workflows.counts import Counts
+from agent.workflows.counts import RECENT, Counts
 from agent.workflows.readings import Kept, Readings
 from agent.workflows.references import References
 from agent.workflows.searches import Search, Searches
@@ -143,14 +143,24 @@ def test_the_oldest_search_leaves_first() -> None:
 
 def test_counts_are_by_operation_and_code_with_the_last_reachability() -> None:
     counts = Counts()
-    counts.attempt("WS_INS1", "00", 100, NOW, failed=None)
-    counts.attempt("WS_INS2", "01", 40, NOW, failed=None)
-    counts.attempt("WS_INS2", "insi.timeout", 60, NOW + timedelta(seconds=1), failed="insi.timeout")
+    counts.attempt("WS_INS1", "00", 100, NOW, answered=True, failed=None)
+    counts.attempt("WS_INS2", "01", 90, NOW, answered=True, failed=None)
+    counts.attempt("WS_INS2", "insi.timeout", 60, NOW + timedelta(seconds=1), answered=False, failed="insi.timeout")
 
     searched = counts.operations["WS_INS2"]
-    assert (searched.calls, searched.total_ms, searched.last_ms) == (2, 100, 60)
+    assert (searched.calls, searched.faults) == (2, 1)
+    assert (searched.mean_ms, searched.median_ms, searched.last_ms, searched.max_ms) == (75, 60, 60, 90)
     assert searched.by_code == {"01": 1, "insi.timeout": 1}
     assert (counts.last_at, counts.last_reason) == (NOW + timedelta(seconds=1), "insi.timeout")
+
+
+def test_a_median_is_of_the_latest_attempts_and_takes_no_more_room_than_they() -> None:
+    counts = Counts()
+    for number in range(10_000):
+        counts.attempt("WS_INS1", "00", number, NOW, answered=True, failed=None)
+
+    count = counts.operations["WS_INS1"]
+    assert (len(count.recent_ms), count.median_ms, count.max_ms) == (RECENT, 10_000 - RECENT // 2 - 1, 9_999)
 
 
 A, B = CardSeen(kind=CardKind.CPX, atr="3B01"), CardSeen(kind=CardKind.VITALE_2, atr="3B02")

@@ -1,19 +1,26 @@
 """No intent row, no send; no outcome row, no result; after the first byte every error says where its trace is."""
 
 import asyncio
+import json
 import logging
+import sqlite3
 import threading
 from typing import Any
 
 import pytest
+from lxml import etree
 
 from agent.errors import AgentError, Code
+from agent.insi.fake_style import Style
 from agent.insi.ports import HttpReply, Sender
-from agent.journal.ports import Conclusion, Intent, Link
+from agent.journal.chain import Entry
+from agent.journal.parts import personal_of
+from agent.journal.ports import Conclusion, Intent, Link, TracePage
 from agent.journal.store import Journal
 from agent.model import AuthMode, Environment
+from agent.protocol.messages import TraceListParams, TraceListResult
 from agent.workflows import trace
-from tests.journal.making import found, intent
+from tests.journal.making import KEY, KEYS, found, intent
 from tests.workflows.making import LEONARDO, OTHER, SITE, TOUSSAINT, Bench
 
 NOBODY = {"birthName": "HOUILLES", "givenNames": ["PIERRE", "PAUL"], "sex": "M", "birthDate": "1993-01-27"}
@@ -353,6 +360,124 @@ def test_a_trace_of_another_origin_is_unknown(bench: Bench) -> None:
     assert stored
     assert stored.model_dump_json() == result.model_dump_json()
     assert bench.refused(trace.get(bench.desk, bench.asker(OTHER), params)).code is Code.TRACE_UNKNOWN
+
+
+def test_a_page_lists_its_own_operations_here_also_those_that_failed(bench: Bench) -> None:
+    bench.do(bench.by_traits(clientRef="venue-1"))
+    bench.clock.forward(seconds=1)
+    bench.insi.fails = [AgentError(Code.INSI_TIMEOUT)]
+    failed = bench.refused(bench.by_traits(traits=LEONARDO))
+    bench.do(bench.by_traits(origin=OTHER))
+
+    def listed(origin: str = SITE, **filters: Any) -> TraceListResult:
+        params = TraceListParams.model_validate(filters)
+        return bench.do(trace.listing(bench.desk, bench.asker(origin), params))
+
+    lines = listed().traces
+    assert [(one.code, one.answered, one.client_ref, one.attempts) for one in lines] == [
+        ("insi.timeout", False, None, 1),
+        ("00", True, "venue-1", 1),
+    ]
+    assert (lines[0].trace_id, lines[0].operation, lines[0].auth_mode) == (failed.facts["traceId"], "WS_INS2", "cpx")
+    assert listed(clientRef="venue-1").traces == listed(endedWith="00").traces == lines[1:]
+    first = listed(limit=1)
+    assert listed(cursor=first.next_cursor).traces == lines[1:]
+    assert listed(since="2020-01-01T00:00:00Z", until=lines[0].at).traces == lines[1:]
+    assert len(listed(OTHER).traces) == 1
+    bench.desk.environment = Environment.TEST
+    assert listed() == TraceListResult(traces=[])
+
+
+def test_no_call_waits_to_be_traced_behind_the_readings_of_a_page(bench: Bench) -> None:
+    """However many lists a page asks for at once: one of them at a time is on the journal's lane."""
+    lane, own, let_go, order = bench.desk.lanes.journal, bench.desk.journal, threading.Event(), []
+
+    class Noting(Stubborn):
+        def traces(self, *arguments: Any, **filters: Any) -> TracePage:
+            order.append("list")
+            return own.traces(*arguments, **filters)
+
+    bench.desk.journal = Noting(own, "", Code.INTERNAL)  # type: ignore[assignment]  # refuses nothing
+
+    async def many() -> None:
+        busy = asyncio.create_task(lane.run(lambda: let_go.wait(20), timeout_s=30))
+        lists = [asyncio.create_task(trace.listing(bench.desk, bench.asker(), TraceListParams())) for _ in range(9)]
+        await asyncio.sleep(0)  # each has taken its first step, up to where it waits
+        call = asyncio.create_task(lane.run(lambda: order.append("call"), timeout_s=30))
+        await asyncio.sleep(0)
+        let_go.set()
+        await asyncio.gather(busy, call, *lists)
+
+    bench.do(many())
+    bench.desk.journal = own
+
+    assert order == ["list", "call"] + ["list"] * 8
+
+
+def test_a_trace_says_of_a_call_that_failed_what_it_was(bench: Bench) -> None:
+    bench.insi.fails = [AgentError(Code.INSI_TIMEOUT)]
+    failed = bench.refused(bench.by_traits(authMode="organisation"))
+
+    params = trace.TraceGetParams(trace_id=failed.facts["traceId"])
+    kept = bench.do(trace.get(bench.desk, bench.asker(), params))
+
+    assert (kept.operation, kept.auth_mode, kept.result) == ("WS_INS2", "organisation", None)
+    assert [attempt.code for attempt in kept.attempts] == ["insi.timeout"]
+
+
+# ---------------------------------------------------------------- frames
+
+
+def parts_of(bench: Bench) -> list[bytes]:
+    """Every personal part of the journal, opened with the key, and every clear one."""
+    bench.do(bench.desk.lanes.journal.run(bench.desk.journal.close, timeout_s=10))
+    database = sqlite3.connect(bench.folder / "journal" / "journal.sqlite")
+    entries = [Entry(*row) for row in database.execute("SELECT * FROM entry ORDER BY seq")]
+    database.close()
+    return [part for one in entries for part in (one.clear, personal_of(one, lambda: KEYS, KEY.verify_bytes)) if part]
+
+
+def secrets_in(messages: list[bytes]) -> list[str]:
+    """What makes an assertion worth stealing: signature and certificate, base64."""
+    names = "{*}SignatureValue", "{*}X509Certificate"
+    return [element.text or "" for one in messages for element in etree.fromstring(one).iter(*names)]
+
+
+def secrets_found(bench: Bench) -> list[str]:
+    """Those of the messages sent that are in the journal, whole or in lines, whoever opens it with its key."""
+    parts = [json.loads(part) if part.startswith(b"{") else part.decode() for part in parts_of(bench)]
+    kept = "".join(json.dumps(part) for part in parts)
+    lines = {line for secret in secrets_in(bench.insi.received) for line in secret.split()}
+    return [line for line in lines if len(line) > 30 and line in kept]
+
+
+def test_in_simulation_the_frames_are_kept_as_they_travelled(bench: Bench) -> None:
+    bench.insi.service.style = Style(not_found="insi_102")
+    bench.refused(bench.by_traits(traits=NOBODY))
+
+    kept = [json.loads(part)["request"].encode() for part in parts_of(bench) if b'"request"' in part]
+
+    assert kept == bench.insi.received
+    assert secrets_found(bench)
+    assert any(b"insi_102" in part and b"Fault" in part for part in parts_of(bench))
+
+
+@pytest.mark.parametrize("mode", ["cpx", "organisation"])
+def test_outside_simulation_no_part_of_the_journal_holds_what_an_assertion_is_worth(bench: Bench, mode: str) -> None:
+    """A signed assertion is a bearer secret: whoever opens the journal with its key must not find one."""
+    row = {"name": "D", "version": "1", "origins": [SITE], "authorisation": {"test": "SIMULATEUR-0001"}}
+    certificates = {"certificates": ["/organisation.p12"]}
+    bench.configure(software=[row], organisation=certificates)
+    bench.desk.environment = Environment.TEST
+    bench.insi.service.style = Style(not_found="insi_102")
+
+    found = bench.do(bench.by_traits(authMode=mode, user={"id": "u"}))
+    bench.refused(bench.by_traits(traits=NOBODY, authMode=mode, user={"id": "u"}))
+
+    assert found.code == "00"
+    assert len(secrets_in(bench.insi.received)) == (4 if mode == "cpx" else 0)  # two of each attempt
+    assert secrets_found(bench) == []
+    assert not any(b"insi_102" in part and b"Fault" in part for part in parts_of(bench))  # a reply that is no 00
 
 
 def test_a_trace_of_another_environment_is_unknown(bench: Bench) -> None:
