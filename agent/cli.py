@@ -2,11 +2,14 @@
 
 import argparse
 import contextlib
+import io
 import json
+import logging
 import os
+import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,9 @@ from agent import (
     __version__,
     cards_command,
     contract_command,
+    enrol_command,
     identity_command,
+    journal_command,
     organisation_command,
     policy_command,
     proxy_command,
@@ -29,6 +34,8 @@ from agent import (
 from agent.errors import AgentError, Code
 from agent.model import is_local_site, is_site
 from agent.places import Places
+
+log = logging.getLogger(__name__)
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 
@@ -49,11 +56,15 @@ _FACTS = {
 
 def main(arguments: list[str]) -> int:
     """Run one command; the exit status: 0, 1 with the catalogue's sentence on stderr, 2 for wrong arguments."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that a page chose may have letters that no console here has
+            stream.reconfigure(errors="backslashreplace")
     parsed = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = parsed.command
     try:
-        status = command(parsed)
-        sys.stdout.flush()
+        with _ended_as_by_ctrl_c(("SIGTERM",) if command in (_run, _demo) else ("SIGTERM", "SIGHUP")):
+            status = command(parsed)
+            sys.stdout.flush()
         return status
     except BrokenPipeError:  # who read us has read enough; Python would complain of it once more at the end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -68,6 +79,28 @@ def main(arguments: list[str]) -> int:
                 print(f"{name} : {', '.join(words)}", file=sys.stderr)
         print(f"[{error}]", file=sys.stderr)
         return 1
+
+
+@contextlib.contextmanager
+def _ended_as_by_ctrl_c(names: tuple[str, ...]) -> Iterator[None]:
+    """`kill`, and a closed terminal, end a command as ctrl-C does: nothing that it made for a while stays behind.
+
+    Not what is ignored already (nohup). A command that hears signals itself goes on to do so.
+    """
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (getattr(signal, name) for name in names if hasattr(signal, name)):
+            if signal.getsignal(number) is signal.SIG_DFL:
+                before[number] = signal.signal(number, _interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _who(source: str) -> str:
@@ -139,14 +172,37 @@ def _parser() -> argparse.ArgumentParser:
 
     support = command("support-bundle", _support_bundle, "réunir en un fichier ce qui aide l'assistance")
     support.add_argument("--output", type=Path, metavar="FICHIER", help="ce fichier ; sinon ici, sous un nom daté")
+    support.add_argument("--force", action="store_true", help="remplacer le fichier s'il existe")
     support.add_argument("--simulated", action="store_true", help="pour le simulateur")
     support.add_argument("--config", type=Path, metavar="FICHIER")
+    support.add_argument(
+        "--trace",
+        action="append",
+        default=[],
+        metavar="TRACE",
+        help="avec cette opération, messages masqués ; répétable",
+    )
+    support.add_argument("--last", type=_count, default=0, metavar="N", help="avec les N dernières opérations")
+    support.add_argument(
+        "--unmasked",
+        action="store_true",
+        help="ces messages non masqués : le fichier contient alors des données de patients",
+    )
+    support.add_argument(
+        "--context", default="", metavar="TEXTE", help="ce que l'on faisait, dans ses mots, sans aucun nom de patient"
+    )
 
     policy_command.add_words(
         command("policy", policy_command.run, "règles de navigateur pour que les sites autorisés joignent l'agent")
     )
 
+    enrol_command.add_words(
+        command("enrol", enrol_command.run, "enrôler le secret de la machine, pour des comptes sans trousseau")
+    )
+
     identity_command.add_words(command("identity", identity_command.run, "la clé qui signe les reçus de ce poste"))
+
+    journal_command.add_words(commands.add_parser("journal", help="le journal des appels : le lire, le prouver entier"))
 
     for setting, says in (
         ("environment", "l'environnement : simulation, test ou production ; en changer"),
@@ -169,16 +225,29 @@ def _port(text: str) -> int:
     return number
 
 
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
 def _run(parsed: argparse.Namespace) -> int:
     from agent.log import configure
     from agent.options import Options, load_settings, places_of
-    from agent.running import RunningAgent, until_told_to_stop
+    from agent.running import RunningAgent, to_system, until_told_to_stop
 
     if parsed.card and not parsed.simulate:
         raise AgentError(Code.CONFIG_INVALID, "a recorded card belongs to the simulator", setting="--card")
     options = Options(simulate=parsed.simulate, port=parsed.port, config_file=parsed.config, card=parsed.card)
-    places = places_of(load_settings(options).settings).create()
-    configure("INFO", stderr=True, folder=places.log)
+    try:
+        loaded = load_settings(options)
+    except AgentError as error:  # a wrong policy stops every agent of an establishment: administrators look there
+        configure("INFO", stderr=None, folder=None, system=not parsed.simulate)
+        log.error("not started: %s", error)  # noqa: TRY400  (no traceback: the code says it all)
+        raise
+    places = places_of(loaded.settings).create()
+    configure("INFO", stderr="INFO", folder=places.log, system=to_system(loaded))
     running = RunningAgent(options, places)
     try:
         until_told_to_stop(running, tray=not parsed.no_tray)
@@ -195,7 +264,7 @@ def _demo(parsed: argparse.Namespace) -> int:
 
     own = tuple(_page_origin(origin) for origin in parsed.origin)
     places = Places.simulated().create()
-    configure("WARNING", stderr=True, folder=places.log)
+    configure("INFO", stderr="WARNING", folder=places.log)
     headless = parsed.headless or not _has_desktop()
     if headless and not parsed.headless:
         print("Pas de bureau ici : ni fenêtre ni icône, le code simulé est donné sans être demandé.", file=sys.stderr)
@@ -241,6 +310,8 @@ def _has_desktop() -> bool:
 
 
 def _status(parsed: argparse.Namespace) -> int:
+    from agent.workflows.counts import in_words
+
     status = _ask(parsed, "agent.status")
     if parsed.json:
         return _print_json(status)
@@ -248,8 +319,7 @@ def _status(parsed: argparse.Namespace) -> int:
     print(f"Service de cartes : {'en marche' if status['cardService'] else 'arrêté'}")
     print(f"Session de carte : {'ouverte' if status['cpxSession']['open'] else 'fermée'}")
     for name, counts in status["operations"].items():
-        codes = ", ".join(f"{code} × {count}" for code, count in counts["byCode"].items())
-        print(f"{name} : {counts['calls']} appels ({codes}), {counts['meanMs']} ms en moyenne")
+        print(in_words(name, counts))
     for warning in status["warnings"]:
         print(f"Attention : {warning['message']['fr']}")
     return 0
@@ -268,12 +338,36 @@ def _doctor(parsed: argparse.Namespace) -> int:
 
 
 def _support_bundle(parsed: argparse.Namespace) -> int:
-    from agent.support import write_bundle
+    from agent.support import UNREAD, Wanted, warning, write_bundle
 
+    wanted = Wanted(tuple(parsed.trace), parsed.last, parsed.unmasked, parsed.context)
+    if wanted.unmasked and not (wanted.traces or wanted.last):
+        reason = "seuls les messages d'opérations choisies par --trace ou --last peuvent l'être"
+        raise AgentError(Code.CONFIG_INVALID, "nothing to unmask", setting="--unmasked", reason=reason)
     now = datetime.now(UTC)
-    made = write_bundle(parsed.output, now=now, simulated=parsed.simulated, config_file=parsed.config)
-    print(f"{made.file} : versions, réglages, diagnostic, état, journaux techniques.")
-    print("Aucune donnée de patient, aucun code, aucun secret ; le relire avant de l'envoyer.")
+    made = write_bundle(
+        parsed.output,
+        now=now,
+        simulated=parsed.simulated,
+        config_file=parsed.config,
+        wanted=wanted,
+        force=parsed.force,
+    )
+    parts = ["versions", "réglages", "diagnostic", "état", "journaux techniques"]
+    if wanted.traces or wanted.last:
+        parts.append(f"opérations choisies ({made.operations})")
+    print(f"{made.file} : {', '.join(parts)}.")
+    if wanted.unmasked and made.operations:
+        print(warning(made.operations), file=sys.stderr)
+        nothing = "Aucun code, aucun secret"
+    else:
+        nothing = "Aucune donnée de patient, aucun code, aucun secret"
+    print(f"{nothing}{UNREAD if wanted.context else ''} ; le relire avant de l'envoyer.")
+    if wanted.context:
+        print(
+            "Le texte de --context est joint : un filtre ne connaît aucun nom, n'y nommer aucun patient.",
+            file=sys.stderr,
+        )
     for name in made.failed:
         print(f"N'a pas pu être relevé : {name}", file=sys.stderr)
     return 0

@@ -198,7 +198,7 @@ def test_a_rotation_leaves_what_a_clock_that_was_ahead_has_signed_as_it_is(
     said = capsys.readouterr()
     assert f"du {ahead:%Y-%m-%d}" in said.err
     assert len(json.loads(said.out)["former"]) == 1
-    assert verified(folder / "journal", loaded(folder / "data")) == Verdict(4)
+    assert verified(folder / "journal", loaded(folder / "data")) == Verdict(4, clock_back=(3,))
 
 
 def test_a_lost_identity_is_renewed_by_who_says_that_it_is_lost_and_by_nobody_else(
