@@ -14,6 +14,7 @@ from agent.protocol.messages import API_LEVEL, SUBPROTOCOL
 
 _PATIENCE_S = 150
 _LISTENS_S = 5
+_ANSWER_BYTES = 4 << 20  # the lines of a log are many
 
 
 def find_agent(*, simulated: bool, switched: bool = True) -> Running:
@@ -96,6 +97,7 @@ def _conversation(running: Running) -> Iterator[_Conversation]:
             compression=None,
             proxy=None,
             open_timeout=5,
+            max_size=_ANSWER_BYTES,
         ) as socket:
             talk = _Conversation(socket)
             talk.call(

@@ -1,8 +1,9 @@
 """The support bundle: one private zip that a person can read before they send it, and that holds nobody's data. ★
 
 It is made on machines where things are broken: a part that fails becomes a line of the bundle, never its end.
-Of the journal it tells how much and which codes, never a personal part; of the settings everything but the
-numbers of professionals, structures and authorisations, each replaced by the same short name throughout.
+Of the journal it tells how much and which codes, and of the operations chosen for it their messages, masked unless
+whoever makes it says otherwise; of the settings everything but the numbers of professionals, structures and
+authorisations, each replaced by the same short name throughout (S033).
 """
 
 import io
@@ -12,23 +13,32 @@ import platform
 import re
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent import __version__
 from agent.client import ask, find_agent
 from agent.config import Loaded
 from agent.doctor import Finding, examine
 from agent.errors import AgentError, Code
+from agent.journal_export import new_file
 from agent.log import redact
+from agent.masking import Pseudonyms
 from agent.options import Options, load_settings
-from agent.places import Places, write_private
+from agent.places import Places
+from agent.support_traces import members
+
+if TYPE_CHECKING:
+    from agent.journal.chain import Entry
+    from agent.journal.sealing import Keys
+    from agent.journal_told import Opener
 
 README = "LISEZ-MOI.txt"
 
@@ -61,6 +71,40 @@ class Subject:
         except (AgentError, OSError):
             return Places.real()  # wrong settings are said by their own part
 
+    @cached_property
+    def names(self) -> Pseudonyms:
+        """One for the whole bundle: who is in a setting and in a trace has one name."""
+        return Pseudonyms()
+
+    @cached_property
+    def opener(self) -> "Opener":
+        """What opens the journal's personal parts. A keyring is asked once for the whole bundle."""
+        from agent.journal.chain import signed_at
+        from agent.journal_told import Opener
+        from agent.secrets import load_identity, load_journal_keys, secrets_of
+
+        folder = self.places().data
+        secrets = secrets_of(folder, simulated=self.simulated, settings=lambda: self.settings().settings)
+
+        def keys() -> "Keys":
+            return load_journal_keys(secrets, folder)
+
+        try:
+            identity = load_identity(secrets, folder)
+        except AgentError as error:
+            return Opener(None, keys, error)
+        return Opener(lambda data, by: identity.verify_dated(data, by, signed_at), keys, None)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a bundle tells beside what every bundle does."""
+
+    traces: tuple[str, ...] = ()  # these operations
+    last: int = 0  # and so many of the latest
+    unmasked: bool = False  # their messages with the people in them
+    context: str = ""  # what the person was doing, in their words
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -68,47 +112,103 @@ class Bundle:
 
     file: Path
     failed: tuple[str, ...]
+    operations: int  # how many were added
 
 
-def write_bundle(output: Path | None, *, now: datetime, simulated: bool, config_file: Path | None = None) -> Bundle:
-    """Write the bundle to `output`, or here under a name with the date. Raises config.invalid when it cannot be."""
+def write_bundle(
+    output: Path | None,
+    *,
+    now: datetime,
+    simulated: bool,
+    config_file: Path | None = None,
+    wanted: Wanted | None = None,
+    force: bool = False,
+) -> Bundle:
+    """Write the bundle to `output`, or here under a name with the date. `force`: also over a file that is there.
+
+    Raises config.invalid when it cannot be; trace.unknown, before anything is written.
+    """
     file = output or Path(f"insi-agent-support-{now:%Y%m%d-%H%M%S}.zip")
-    subject = Subject(simulated, config_file)
-    parts = {name: partial(make, subject) for name, (_, make) in _PARTS.items()}
+    subject, wanted = Subject(simulated, config_file), wanted or Wanted()
+    parts: dict[str, Callable[[], Any]] = {name: partial(make, subject) for name, (_, make) in _PARTS.items()}
+    operations = 0
+    try:
+        for operations, entries in enumerate(_operations(subject, wanted), start=1):
+            parts |= members(operations, entries, subject.opener, subject.names, whole=wanted.unmasked)
+    except AgentError as error:
+        if error.code is Code.TRACE_UNKNOWN:
+            raise
+        parts["traces"] = partial(_raise, error)
+    if wanted.context:
+        parts["context.txt"] = partial(_context, wanted.context)
     parts |= {f"logs/{log.name}": partial(_log, log) for log in _logs(subject.places().log)}
     if not simulated:  # an agent that was switched to simulation goes on there
         parts |= {f"logs/simulated/{log.name}": partial(_log, log) for log in _logs(Places.simulated().log)}
-    members, failed = {}, []
+    with new_file(file, "--output", replace=force) as write:
+        made_of, failed = _made(parts)
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in {README: readme(failed, wanted, operations), **made_of}.items():
+                archive.writestr(name, data)
+        write(content.getvalue())
+    return Bundle(file, tuple(failed), operations)
+
+
+def _made(parts: Mapping[str, Callable[[], Any]]) -> tuple[dict[str, str | bytes], list[str]]:
+    """What each part holds, and which could not be made."""
+    made_of: dict[str, str | bytes] = {}
+    failed = []
     for name, make in parts.items():
         try:
             made = make()
         except Exception as error:  # noqa: BLE001  (as the doctor: whatever is broken here is what support must learn)
             made = {"failed": _why(error)}
             failed.append(name)
-        members[name] = made if isinstance(made, str) else _as_json(made)
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, text in {README: readme(failed), **members}.items():
-            archive.writestr(name, text)
-    write_private(file, content.getvalue())
-    return Bundle(file, tuple(failed))
+        made_of[name] = made if isinstance(made, str | bytes) else _as_json(made)
+    return made_of, failed
 
 
-def readme(failed: list[str]) -> str:
+def readme(failed: Sequence[str], wanted: Wanted, operations: int) -> str:
     """What the bundle holds, in the words of who is asked to send it."""
+    personal = warning(operations) if wanted.unmasked and operations else ""
+    told = []
+    if wanted.context:
+        told.append("- context.txt : ce que la personne faisait, dans ses mots ; relire qu'aucun patient n'y est nommé")
+    if wanted.traces or wanted.last:
+        how = "messages NON MASQUÉS" if personal else "messages masqués : leur structure, leurs codes, leurs longueurs"
+        told.append(f"- traces/ : opérations choisies, {operations} en tout ; ce qui s'est passé, et leurs {how}")
+    nobody = "" if personal else "aucune donnée de patient, "
+    but = [*(["dans ces messages"] if personal else []), *(["dans context.txt"] if wanted.context else [])]
+    replaced = f"remplacés, sauf {' et '.join(but)}" if but else "remplacés"
     lines = [
         f"Dossier d'assistance d'INSi Agent {__version__}.",
         "",
+        *([personal, ""] if personal else []),
+        *told,
         *(f"- {name} : {says}" for name, (says, _) in _PARTS.items()),
         "- logs/ : les journaux techniques, filtrés une seconde fois",
         "",
-        "Il ne contient aucune donnée de patient, aucun code de carte, aucune clé, aucun secret.",
-        "Les numéros des professionnels, des structures et d'autorisation y sont remplacés.",
+        f"Il ne contient {nobody}aucun code de carte, aucune clé, aucun secret{UNREAD if wanted.context else ''}.",
+        f"Les numéros des professionnels, des structures et d'autorisation y sont {replaced}.",
         "Les chemins de fichiers et les adresses des sites autorisés y figurent.",
         "Il se lit avec tout logiciel : le relire avant de l'envoyer.",
         *(["", f"N'a pas pu être relevé : {', '.join(failed)} (la raison y est écrite)."] if failed else []),
     ]
     return "\n".join(lines) + "\n"
+
+
+UNREAD = ", hors context.txt, que personne n'a relu"  # no net knows a name
+
+
+def warning(operations: int) -> str:
+    """What whoever makes, holds and sends a bundle with whole messages must know."""
+    whose = "de l'opération choisie" if operations == 1 else f"des {operations} opérations choisies"
+    return (
+        "ATTENTION : ce fichier contient des données personnelles, celles des patients "
+        f"{whose} (identité, matricule INS) et de qui a fait l'appel.\n"
+        "À transmettre par un canal sécurisé (messagerie sécurisée de santé, dépôt chiffré), jamais par courriel "
+        "ordinaire, et à détruire ensuite."
+    )
 
 
 # ---------------------------------------------------------------- the parts
@@ -147,7 +247,7 @@ def _packages() -> Iterator[tuple[str, str]]:
 
 def _settings(subject: Subject) -> dict[str, Any]:
     loaded = subject.settings()
-    mask = _Mask()
+    mask = _Mask(subject.names)
     values = mask.masked(loaded.settings.model_dump(), ())
     return {"values": values, "sources": {mask.path(path): source for path, source in loaded.sources.items()}}
 
@@ -173,18 +273,57 @@ def _status(subject: Subject) -> dict[str, Any] | None:
 
 
 def _journal(subject: Subject) -> dict[str, Any] | None:
-    from agent.journal.store import survey
+    from agent.journal.apart import survey
 
-    found = survey(subject.places().journal)
+    places = subject.places()
+    found = survey(places.journal, places.noted_head)
     return asdict(found) if found else None
 
 
+def _lines(subject: Subject) -> str:
+    """What log files no longer hold: the first lines since the start."""
+    try:
+        told = ask(find_agent(simulated=subject.simulated), ("agent.lines", {}))[0]["lines"]
+    except AgentError as error:
+        if error.code is not Code.AGENT_NOT_RUNNING:
+            raise
+        told = ["L'agent n'est pas en marche."]
+    return "".join(f"{redact(line)}\n" for line in told)
+
+
+def _operations(subject: Subject, wanted: Wanted) -> list[list["Entry"]]:
+    """The entries of each operation that is wanted. Raises trace.unknown, journal.full, journal.unavailable."""
+    from agent.journal.apart import opened
+    from agent.journal.files import FILE
+
+    folder = subject.places().journal
+    found: dict[str, list[Entry]] = {}
+    if (wanted.traces or wanted.last) and (folder / FILE).exists():
+        with opened(folder) as copy:
+            found |= {trace: copy.entries_of(trace) for trace in wanted.traces if trace}
+            if wanted.last:
+                found |= {one[0].trace_id: one for one in deque(copy.operations(), wanted.last)}
+    if not all(found.get(trace) for trace in wanted.traces):
+        raise AgentError(Code.TRACE_UNKNOWN)
+    return sorted(found.values(), key=lambda one: one[0].seq)
+
+
+def _context(said: str) -> str:
+    return f"{redact(said[:_CONTEXT_CHARACTERS])}\n"
+
+
+def _raise(error: AgentError) -> None:
+    raise error
+
+
+_CONTEXT_CHARACTERS = 10_000
 _PARTS: dict[str, tuple[str, Callable[[Subject], Any]]] = {
     "versions.json": ("versions de l'agent, du système et des composants", _versions),
     "settings.json": ("les réglages et d'où vient chacun, numéros masqués", _settings),
     "doctor.json": ("ce que dit « insi-agent doctor » de ce poste", _doctor),
     "status.json": ("l'état de l'agent en marche", _status),
     "journal.json": ("combien d'appels et avec quels codes ; aucune donnée personnelle", _journal),
+    "lines.txt": ("les premières et les dernières lignes du journal technique de l'agent en marche", _lines),
 }
 
 
@@ -203,8 +342,8 @@ def _log(file: Path) -> str:
 class _Mask:
     """The same number under the same short name, so that support sees which rows belong together."""
 
-    def __init__(self) -> None:
-        self._names: dict[tuple[str, str], str] = {}
+    def __init__(self, names: Pseudonyms) -> None:
+        self._called = names.called
 
     def masked(self, value: Any, path: tuple[str, ...]) -> Any:
         """The settings without numbers of people; `path` is where `value` stands."""
@@ -225,10 +364,6 @@ class _Mask:
             if path.startswith(f"{above}."):
                 return f"{above}.{self._called(kind, path.removeprefix(f'{above}.'))}"
         return path
-
-    def _called(self, kind: str, value: Any) -> str:
-        number = 1 + sum(known == kind for known, _ in self._names)
-        return self._names.setdefault((kind, str(value)), f"[{kind} {number}]")
 
 
 def _fits(path: tuple[str, ...], row: str) -> bool:

@@ -41,6 +41,7 @@ from tests.parts.pcscd import Pcscd
 from tests.parts.search import Search, family
 from tests.parts.session import in_a_session
 from tests.parts.softhsm import SoftHsm
+from tests.parts.syslog import Syslog
 from tests.parts.workstation import write_config
 
 SITE = "https://dossier.example"
@@ -96,8 +97,9 @@ class Insi(FakeService):
 class Journey:
     """A workstation, who sits at it, and what was found on the way."""
 
-    def __init__(self, folder: Path, parts: ExitStack, pcscd: Pcscd) -> None:
-        self.canaries = Canaries()
+    def __init__(self, folder: Path, parts: ExitStack, pcscd: Pcscd, revealed: Path) -> None:
+        """`revealed`: a folder where nobody searches by itself."""
+        self.canaries, self.revealed = Canaries(), revealed
         self.since, self.there_before = time.time(), set(TEMPORARY.iterdir())
         self.folder = folder
         self.came: dict[str, str] = {}  # step → how it ended
@@ -105,6 +107,11 @@ class Journey:
         self.roles: set[str] = set()
         self.windows: list[int] = []
         self.while_it_runs: set[str] = set()  # in files
+        self.trace = ""  # of the operation that found somebody
+        self.heard: list[bytes] = []  # by the system's log
+        self.syslog = Syslog(folder)
+        parts.callback(self.syslog.close)
+        (folder / "shipped").mkdir()
         ca = make_ca()
         server = issue_server(ca)
         self.insi = SimulatedInsi(server.pem, server.key_pem, ca.pem, record=True)
@@ -127,7 +134,7 @@ class Journey:
             insi=self.insi,
             anchors=folder / "ca.pem",
             cpx="pin_max_digits = 16",
-            more='[origins]\nunknown = "refuse"\n',
+            more=f'[origins]\nunknown = "refuse"\n[journal.ship]\nto = "folder"\nfolder = "{folder / "shipped"}"\n',
         )
         self._start(parts, {**pcscd.environment, **self.desktop.environment, **token.environment})
 
@@ -140,7 +147,7 @@ class Journey:
         own.pop("DBUS_SESSION_BUS_ADDRESS", None)
         with (self.folder / "stdout").open("wb") as out, (self.folder / "stderr").open("wb") as err:
             self._session = subprocess.Popen(
-                in_a_session(["bash", "-c", START, "_", str(self.folder)]),
+                in_a_session(self.syslog.heard_by(["bash", "-c", START, "_", str(self.folder)])),
                 env={**own, "PYTHON": sys.executable, "PYTHONPATH": str(ROOT)},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -208,17 +215,14 @@ class Journey:
     def look_into_memory(self) -> None:
         self.found["memory"] |= self.canaries.codes.memory(self.pid)
 
-    def bundle(self) -> Path:
-        """As the person makes it, in the agent's own session."""
+    def asks(self, into: Path, *words: str) -> None:
+        """A command as the person types it, in the agent's own session; what it says is kept `into` this folder."""
         lines = Path(f"/proc/{self.pid}/environ").read_bytes().decode().split("\0")
         environment = dict(line.split("=", 1) for line in lines if "=" in line)
-        file = self.folder / "bundle.zip"
-        command = [sys.executable, "-m", "agent", "support-bundle", "--output", str(file)]
-        config = ["--config", str(self.folder / "config.toml")]
-        done = subprocess.run([*command, *config], env=environment, capture_output=True, text=True, check=False)
-        (self.folder / "bundle.said").write_text(done.stdout + done.stderr)
+        command = [sys.executable, "-m", "agent", *words, "--config", str(self.folder / "config.toml")]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        (into / f"{'-'.join(words[:2])}.said").write_text(done.stdout + done.stderr)
         assert done.returncode == 0, done.stderr
-        return file
 
 
 def _certificates(pem: bytes) -> list[Any]:
@@ -243,16 +247,31 @@ def journey(pcscd: Pcscd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """The whole journey, lived once, its agent stopped."""
     assert os.geteuid() == 0, "run as root: the agent closes its memory and its environment even to its own user"
     with ExitStack() as parts:
-        lived = Journey(tmp_path_factory.mktemp("canaries"), parts, pcscd)
+        folders = (tmp_path_factory.mktemp(name) for name in ("canaries", "revealed"))
+        lived = Journey(next(folders), parts, pcscd, next(folders))
         site = Site(lived.port, origin=SITE)
         _find(lived, site)
         _fail(lived, site)
         _send_what_is_refused(lived, site)
-        lived.bundle()
+        _ask_for_what_was_kept(lived)
         site.close()
         lived.while_it_runs = _written(lived)
         lived.stop()
+        lived.heard = lived.syslog.received()
         yield lived
+
+
+def _ask_for_what_was_kept(lived: Journey) -> None:
+    """Every command that tells of the journal, first without its people, then with them, which goes elsewhere."""
+    until(lambda: any((lived.folder / "shipped").rglob("*.jsonl")), "entries are shipped")
+    with_people = ["--reveal", "patients"], ["--unmasked"]
+    for folder, (revealed, unmasked) in ((lived.folder / "told", ([], [])), (lived.revealed / "told", with_people)):
+        folder.mkdir()
+        lived.asks(folder, "journal", "list", *revealed)
+        lived.asks(folder, "journal", "show", lived.trace, *revealed)
+        lived.asks(folder, "journal", "export", *revealed, "--output", str(folder / "export.csv"))
+        lived.asks(folder, "journal", "export", *revealed, "--format=json", "--output", str(folder / "export.json"))
+        lived.asks(folder, "support-bundle", "--last=5", *unmasked, "--output", str(folder / "bundle.zip"))
 
 
 def _find(lived: Journey, site: Site) -> None:
@@ -268,7 +287,8 @@ def _find(lived: Journey, site: Site) -> None:
     lived.types(lived.canaries.pin)
     result = lived.came_of("found", site, number)
     lived.look_into_memory()
-    trace = site.call("trace.get", traceId=result["trace"]["id"], image=True)
+    lived.trace = result["trace"]["id"]
+    trace = site.call("trace.get", traceId=lived.trace, image=True)
     image = base64.b64decode(trace["image"])
     assert all(one.encode() in image for one in (lived.canaries.nir, lived.canaries.name, lived.canaries.given))
 
@@ -373,8 +393,51 @@ def test_no_file_holds_one_while_the_agent_runs_or_after(journey: Journey) -> No
     assert _written(journey) == set()
 
 
+def test_what_is_told_of_the_journal_to_whom_it_does_not_concern_holds_none(journey: Journey) -> None:
+    """And still tells which operations there were: two that ended, one fault, and who called by a short name."""
+    told = journey.folder / "told"
+    names = {"journal-list.said", "journal-show.said", "journal-export.said", "support-bundle---last=5.said"}
+    names |= {"export.csv", "export.json", "bundle.zip"}
+
+    assert {file.name for file in told.iterdir()} == names
+    assert {name: journey.canaries.everything().file(told / name) for name in names} == {name: set() for name in names}
+    listed = (told / "journal-list.said").read_text()
+    assert listed.count("WS_INS1") == 1
+    assert listed.count("WS_INS2") == 2
+    assert "[professionnel 1]" in (told / "journal-show.said").read_text()
+
+
+def test_the_same_told_with_its_people_is_found_to_hold_them(journey: Journey) -> None:
+    """So what finds nothing elsewhere can find; a code is nowhere, whoever asks."""
+    told, search = journey.revealed / "told", journey.canaries.everything()
+    people = ("journal-show.said", "export.csv", "export.json", "bundle.zip")
+
+    for name in people:
+        found = {what.rpartition(": ")[2].partition(" as ")[0] for what in search.file(told / name)}
+        assert found == {"number", "name", "given"}, name
+
+
+def test_the_second_copy_of_the_journal_holds_none(journey: Journey) -> None:
+    files = [*(journey.folder / "shipped").rglob("*.jsonl")]
+    lines = [json.loads(line) for file in files for line in file.read_bytes().splitlines()]
+
+    assert {"intent", "outcome", "result"} <= {line["kind"] for line in lines}
+    assert any(line["personal"] for line in lines)  # sealed as it is stored
+    found = [journey.canaries.everything().within(base64.b64decode(line["personal"] or "")) for line in lines]
+    assert set().union(*found) == set()
+    assert set().union(*map(journey.canaries.everything().file, files)) == set()
+
+
+def test_the_systems_log_heard_of_start_stop_and_faults_and_of_nobody(journey: Journey) -> None:
+    said = b"\n".join(journey.heard)
+
+    assert said.count(b"listening on port") == said.count(b"stopping: SIGTERM") == 1
+    assert b"ERROR" in said
+    assert journey.canaries.everything().within(said) == set()
+
+
 def test_the_support_bundle_holds_none_and_still_tells_what_happened(journey: Journey) -> None:
-    file = journey.folder / "bundle.zip"
+    file = journey.folder / "told" / "bundle.zip"
     with zipfile.ZipFile(file) as archive:
         members = set(archive.namelist())
         log = archive.read("logs/agent.log").decode()
@@ -382,7 +445,9 @@ def test_the_support_bundle_holds_none_and_still_tells_what_happened(journey: Jo
 
     assert journey.canaries.everything().file(file) == set()
     assert {"LISEZ-MOI.txt", "versions.json", "settings.json", "doctor.json", "journal.json"} <= members
-    assert "insi.retrieveWithVitale" in log
+    assert f"insi.retrieveWithVitale {SITE} 00 " in log
+    assert journey.trace in log
+    assert "traces/1-WS_INS1.json" in members
     assert status["operations"]["WS_INS1"]["byCode"] == {"00": 1}
 
 

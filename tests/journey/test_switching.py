@@ -23,6 +23,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from agent.choice import keep_choice, read_choice
 from agent.client import ask
+from agent.config import Settings
 from agent.errors import AgentError, Code
 from agent.journal.chain import signed_at
 from agent.journal.ports import Step, Switch
@@ -326,7 +327,7 @@ def test_nothing_that_one_environment_remembers_is_known_in_the_other_nor_after_
 
 def test_test_and_production_share_folder_and_journal_and_nothing_that_one_remembers(here: Workstation):
     former = here.running.agent
-    former.desk.counts.attempt("WS_INS1", "00", 5, former.desk.now(), failed=None)
+    former.desk.counts.attempt("WS_INS1", "00", 5, former.desk.now(), answered=True, failed=None)
     former.desk.wrong_code = "a card's number"
     assert here.site().call("agent.status")["operations"]
 
@@ -896,12 +897,12 @@ def test_an_agent_that_can_neither_go_on_nor_back_ends_and_says_why(here: Workst
 
 def journal_of(places: Places, *, simulated: bool) -> Journal:
     """The journal of these places, with its own keys."""
-    secrets = secrets_of(places.data, simulated=simulated)
+    secrets = secrets_of(places.data, simulated=simulated, settings=Settings)
     key, keys = load_identity(secrets, places.data), load_journal_keys(secrets, places.data)
     return Journal(
         places.journal,
         sign=key.sign_bytes,
-        verify=lambda data, signature: key.verify_dated(data, signature, signed_at(data)),
+        verify=lambda data, signature: key.verify_dated(data, signature, signed_at),
         keys=lambda: keys,
         max_reply_bytes=1 << 20,
     )
@@ -979,9 +980,8 @@ def test_an_agent_that_starts_elsewhere_than_its_journal_says_notes_that_before_
         ("test", "simulated", "unknown"),
     ]
     journal = journal_of(Places.simulated(), simulated=True)
-    intents = [one.attempts[0].intended.seq for one in journal.traces(SITE)]
-    assert [one.trace_id for one in journal.traces(SITE)] == [trace]
-    assert intents == [4]  # after the three notes
+    listed = journal.traces(SITE, Environment.SIMULATED).traces
+    assert [(one.trace_id, one.seq) for one in listed] == [(trace, 4)]  # after the three notes
     journal.close()
     here.start(Places.simulated())
 
@@ -1061,7 +1061,7 @@ def test_the_command_finds_the_agent_wherever_it_is_and_a_restart_finds_the_choi
 def bundled(home: Path, *words: str) -> tuple[Any, set[str]]:
     """The agent's state in a support bundle, and which logs are in it."""
     file = home / "bundle.zip"
-    assert command(home, *words, "--output", str(file))[0] == 0
+    assert command(home, *words, "--output", str(file), "--force")[0] == 0
     with ZipFile(file) as bundle:
         return json.loads(bundle.read("status.json")), {name for name in bundle.namelist() if name.startswith("logs/")}
 
