@@ -48,7 +48,7 @@ def test_the_wheel_holds_the_agent_its_data_and_nothing_else(wheel: Path) -> Non
 
     assert NEEDED <= names
     assert names - about == files("agent", "agent") | files("web-demo", "agent/web_demo")
-    kinds = {".py", ".wsdl", ".xsd", ".toml", ".txt", ".md", ".json", "", *KINDS}
+    kinds = {".py", ".wsdl", ".xsd", ".toml", ".txt", ".md", ".json", ".mjs", "", *KINDS}
     assert {Path(name).suffix for name in names - about} == kinds
     assert {name.split("/licenses/")[-1] for name in about if "/licenses/" in name} == {"LICENSE", "web-demo/LICENSE"}
 
