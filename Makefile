@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench soak-cards fuzz patience defences requirements documents clean
+.PHONY: demo test lint bench soak-cards crash fuzz patience defences requirements documents clean
 
 demo: $(VENV)/ready-demo ## the whole journey in the browser, with simulated cards and INSi
 	$(BIN)/insi-agent demo
@@ -22,6 +22,9 @@ bench: $(VENV)/ready-test ## figures as interleaved ratios, see benchmarks/READM
 
 soak-cards: $(VENV)/ready-test ## 2,000 random events on readers, cards and services while two clients work
 	$(BIN)/python -m tests.soak.cards --events 2000
+
+crash: $(VENV)/ready-test ## 500 times kill -9 while the journal is written: nothing acknowledged is lost
+	$(BIN)/python -m tests.crash --rounds 500
 
 fuzz: $(VENV)/ready-test ## a million hostile messages, 2,000 handshakes, then what reads bytes from outside
 	$(BIN)/python -m tests.fuzz.door

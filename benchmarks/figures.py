@@ -17,10 +17,13 @@ class Effort:
     requests: int  # requests in a turn
     rounds: int  # of what is slow: starts, crowds
     window_s: float  # of watching an idle agent, after a third of it to settle
+    entries: int  # of the large journal
 
 
-FULL = Effort(warm_up=300, turns=100, requests=40, rounds=9, window_s=8)
-QUICK = Effort(warm_up=10, turns=3, requests=4, rounds=2, window_s=1)  # shows that a row works; its figure counts not
+FULL = Effort(warm_up=300, turns=100, requests=40, rounds=9, window_s=8, entries=1_000_000)
+QUICK = Effort(
+    warm_up=10, turns=3, requests=4, rounds=2, window_s=1, entries=20_000
+)  # shows that a row works; its figure counts not
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from agent.insi.fake_insi import SimulatedInsi
+from agent.journal.store import Journal
 from agent.places import find_running
 from agent.signing.fake_token import SimulatedCard, card_file, save_card
 from agent.simulator.pki import Issued, Person, issue_card, issue_organisation, issue_server, make_ca
+from benchmarks.bulk import made
 from tests.cards.process import CardProcess
 from tests.parts.pcscd import Pcscd
 from tests.parts.session import in_a_session
@@ -34,6 +36,7 @@ class Parts:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._started = ExitStack()
+        self._journals: dict[int, tuple[Journal, float]] = {}
 
     def __enter__(self) -> "Parts":
         return self
@@ -93,6 +96,17 @@ class Parts:
         insi.start()
         self._started.callback(insi.stop)
         return insi
+
+    # ------------------------------------------------------------ journals
+
+    def journal(self, entries: int) -> tuple[Journal, float]:
+        """One of so many entries, open, and the seconds it took to make."""
+        if entries not in self._journals:
+            began = time.perf_counter()
+            journal = made(self.folder / f"journal-{entries}", entries)
+            self._started.callback(journal.close)
+            self._journals[entries] = journal, time.perf_counter() - began
+        return self._journals[entries]
 
     # ------------------------------------------------------------ servers
 

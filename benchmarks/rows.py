@@ -3,7 +3,7 @@
 R2 (against AusweisApp2) and R7 (the package) come with what they measure.
 """
 
-from benchmarks import door, idle, insi, reading, signing, start
+from benchmarks import door, idle, insi, journal, reading, signing, start
 from benchmarks.figures import Row
 
 ROWS = {
@@ -19,4 +19,7 @@ ROWS = {
     "R12": Row("second INSi call on a kept TLS session / first", "x", 0.5, 0.25, insi.kept_session),
     "R13": Row("command to a card / SCardTransmit, virtual Vitale", "x", 1.6, 1.3, reading.command),
     "R14": Row("our own part of insi.retrieveWithVitale", "ms", 15, 5, insi.own_time),
+    "J1": Row("a traced call in a journal of 1,000,000 entries / of 10", "x", 1.3, 1.1, journal.append),
+    "J2": Row("trace.list from a journal of 1,000,000 entries / of 10", "x", 1.3, 1.1, journal.listing),
+    "J3": Row("verify, an entry of 1,000,000 / of 10,000", "x", 1.3, 1.1, journal.verifying),
 }

@@ -18,12 +18,12 @@ def row(gate: float | None) -> Row:
     return Row("something / its floor", "x", gate, 1.0, lambda _parts, _effort: Measured([]))
 
 
-def test_two_rows_measured_on_real_parts_are_two_json_lines() -> None:
-    command = [sys.executable, "-m", "benchmarks", "--quick", "--json", "--only", "R5,R12"]
+def test_three_rows_measured_on_real_parts_are_three_json_lines() -> None:
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--json", "--only", "R5,R12,J2"]
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=120)
     said = [json.loads(text) for text in done.stdout.splitlines()]
 
-    assert ["R5", "R12"] == [one["row"] for one in said], done.stderr
+    assert ["R5", "R12", "J2"] == [one["row"] for one in said], done.stderr
     for one in said:
         assert set(one) == MEMBERS, one
         assert one["samples"] > 0
