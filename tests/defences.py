@@ -179,6 +179,9 @@ DEFENCES: dict[str, Line] = {
             "test_identity.py::test_a_receipt_for_something_else_is_refused",
             "test_identity.py::test_a_proof_never_passes_as_a_receipt",
             "workflows/test_rates.py::test_a_stored_result_that_is_replayed_is_no_call",
+            "web/test_receipt_servers.py::test_a_receipt_is_refused_with_one_reason_in_both_languages",
+            "web/test_receipt_servers.py::test_without_an_argument_that_is_the_servers_own_nothing_is_checked",
+            "web/test_receipt_servers.py::test_a_rotation_to_which_both_keys_did_not_agree_is_refused",
         ),
     ),
     "D23": Line(
@@ -236,6 +239,9 @@ DEFENCES: dict[str, Line] = {
         (
             "journey/test_canaries.py::test_no_file_holds_one_while_the_agent_runs_or_after",
             "journey/test_canaries.py::test_the_support_bundle_holds_none_and_still_tells_what_happened",
+            "journey/test_canaries.py::test_what_is_told_of_the_journal_to_whom_it_does_not_concern_holds_none",
+            "journey/test_canaries.py::test_the_second_copy_of_the_journal_holds_none",
+            "journey/test_canaries.py::test_the_systems_log_heard_of_start_stop_and_faults_and_of_nobody",
             "test_log.py::test_what_has_the_shape_of_a_person_or_of_a_secret_is_gone",
         ),
     ),
@@ -293,6 +299,7 @@ DEFENCES: dict[str, Line] = {
         (
             "test_support.py::test_a_bundle_is_one_private_file_with_a_date_that_says_what_it_holds",
             "journey/test_canaries.py::test_no_file_holds_one_while_the_agent_runs_or_after",
+            "test_journal_command.py::test_nothing_that_stands_in_a_journal_names_a_file",
         ),
     ),
     "D35": Line(

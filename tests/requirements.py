@@ -14,7 +14,6 @@ DOCUMENT = ROOT / "docs" / "requirements.md"
 
 _CNDA = "the CNDA session (dossier, injected replies, trace window)"
 _BATCHES = "the batches (deposit, follow, fetch, schedule)"
-_TRACE = "the trace (journal commands, export, exact frames)"
 
 REQUIREMENTS: dict[str, Line] = {
     "S001": Line(
@@ -103,13 +102,19 @@ REQUIREMENTS: dict[str, Line] = {
         ),
     ),
     "S033": Line(
-        "A support request has its context, environment and traces.",
-        ("test_support.py::test_a_bundle_is_one_private_file_with_a_date_that_says_what_it_holds",),
-        owed=_TRACE,
+        "A support request has its context, environment and traces, with the chosen requests and answers as XML.",
+        (
+            "test_support.py::test_a_bundle_is_one_private_file_with_a_date_that_says_what_it_holds",
+            "test_support.py::test_the_last_operations_are_told_with_their_messages_and_without_their_people",
+            "test_support.py::test_whole_messages_are_there_when_they_are_asked_for_and_the_person_is_told_whose_they_are",
+        ),
     ),
     "S034": Line(
         "Faults and latency are counted, per operation.",
-        ("workflows/test_attempts.py::test_every_attempt_is_counted_by_its_code_faults_and_failures_too",),
+        (
+            "workflows/test_attempts.py::test_every_attempt_is_counted_by_its_code_faults_and_failures_too",
+            "test_doctor.py::test_what_an_agent_has_asked_of_insi_is_told_by_the_one_that_runs",
+        ),
     ),
     "S035": Line(
         "The software's name and version travel as configured: INSi's public indicators count them.",
@@ -175,6 +180,9 @@ REQUIREMENTS: dict[str, Line] = {
         (
             "workflows/test_attempts.py::test_all_that_a_page_says_of_a_call_is_traced_and_what_is_personal_is_sealed",
             "workflows/test_tracing.py::test_without_its_intent_nothing_is_sent",
+            "test_journal_command.py::test_a_filter_lets_through_what_it_names_and_all_filters_count",
+            "test_journal_command.py::test_a_table_has_a_row_for_each_attempt_under_a_name_made_of_days",
+            "journal/test_tampering.py::test_each_tampering_is_3_with_its_kind_and_its_entry",
         ),
     ),
     "S078": Line(

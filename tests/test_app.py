@@ -184,6 +184,33 @@ def test_a_card_session_shows_to_its_origin_alone(simulation: Start) -> None:
     assert second.call("agent.status")["cpxSession"] == {"open": False, "own": False}
 
 
+def test_a_list_of_traces_is_the_origins_own_page_by_page(simulation: Start) -> None:
+    agent = simulation(
+        TWO_SITES
+        + f"""
+        [[software]]
+        name = "Autre"
+        version = "1"
+        origins = ["{OTHER}"]
+        authorisation = {{ simulated = "SIMULATEUR-0001" }}
+        """
+    )
+    first, second = agent.site(), agent.site(origin=OTHER)
+    mine = [first.call("insi.retrieveByTraits", traits=TOUSSAINT, clientRef=f"venue-{one}") for one in (1, 2, 3)]
+    second.call("insi.retrieveByTraits", traits=TOUSSAINT, clientRef="venue-1")
+
+    page = first.call("trace.list", limit=2)
+    rest = first.call("trace.list", limit=2, cursor=page["nextCursor"])
+
+    assert [one["traceId"] for one in (*page["traces"], *rest["traces"])] == [one["trace"]["id"] for one in mine[::-1]]
+    assert rest.keys() == {"traces"}
+    assert [one["clientRef"] for one in first.call("trace.list", clientRef="venue-1")["traces"]] == ["venue-1"]
+    assert page["traces"][0]["at"] >= mine[2]["trace"]["at"]
+    assert len(second.call("trace.list")["traces"]) == 1
+    refused = first.refusal("trace.list", cursor="2")
+    assert (refused.error["code"], refused.error["data"]) == (-32602, {"member": "cursor"})
+
+
 # ---------------------------------------------------------------- a part fails
 
 
