@@ -29,6 +29,8 @@ async def keep_up(desk: Desk, pause: Callable[[float], Awaitable[None]] = asynci
             await retain(desk)
         except AgentError as error:
             log.log(logging.getLevelNamesMapping()[error.row.level], "journal: retention waits a day: %s", error)
+        except Exception:  # whatever it is, it must not end retention until the next start, unsaid
+            log.exception("journal: retention waits a day")
         await pause(DAY_S)
 
 

@@ -112,6 +112,23 @@ def test_a_keyring_is_asked_only_when_something_is_due(bench):
     assert stored(bench, "old").params is None
 
 
+def test_what_nobody_foresaw_is_in_the_log_and_it_comes_the_next_day(bench, caplog):
+    failures: list[Exception] = [ZeroDivisionError()]
+
+    def load() -> Identity:
+        if failures:
+            raise failures.pop()
+        return KEY
+
+    with_old_operation(bench, 31)
+    bench.desk.load_identity = load
+
+    assert [FIRST_S, DAY_S] == up(bench, 2)
+
+    assert stored(bench, "old").params is None
+    assert ["ERROR"] == [line.levelname for line in caplog.records if "retention" in line.message and line.exc_info]
+
+
 @pytest.mark.parametrize("code", [Code.KEYRING_ABSENT, Code.JOURNAL_FULL, Code.JOURNAL_UNAVAILABLE])
 def test_what_keeps_it_from_coming_is_one_line_and_it_comes_the_next_day(bench, caplog, code):
     refusals = [AgentError(code, "said once")]
