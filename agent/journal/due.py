@@ -14,12 +14,12 @@ from agent.journal.retention import Line, Rule, age, erased_through, left_throug
 # The words put together here are ours (S608).
 _WITH_PERSON = f"""
 SELECT seq, CAST(at AS TEXT), length(personal) FROM entry
-WHERE personal IS NOT NULL AND seq NOT IN ({UNFINISHED}) ORDER BY seq"""  # noqa: S608
+WHERE personal IS NOT NULL AND seq NOT IN ({UNFINISHED}) ORDER BY seq"""  # noqa: S608  (our own words)
 _UNTIL = f"""
 WHERE seq NOT IN ({UNFINISHED}) AND seq IN (
     SELECT seq FROM entry WHERE seq <= :through AND personal IS NOT NULL
     UNION SELECT seq FROM entry WHERE seq <= :through AND seq > :before)
-ORDER BY seq"""  # noqa: S608
+ORDER BY seq"""  # noqa: S608  (our own words)
 _WITH_END = """
 SELECT one.seq, CAST(one.at AS TEXT), length(one.clear) + ifnull(length(one.personal), 0),
     last.seq, CAST(last.at AS TEXT)
@@ -30,7 +30,7 @@ _STAYS = f"""
 SELECT min(seq) FROM (
     SELECT max(seq) AS seq FROM entry
     UNION ALL SELECT min(seq) FROM ({UNFINISHED})
-    UNION ALL SELECT ifnull((SELECT seq FROM shipped WHERE target = :target), 0) + 1 WHERE :target IS NOT NULL)"""  # noqa: S608
+    UNION ALL SELECT ifnull((SELECT seq FROM shipped WHERE target = :target), 0) + 1 WHERE :target IS NOT NULL)"""  # noqa: S608  (our own words)
 
 
 def parts_due(
