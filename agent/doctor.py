@@ -235,6 +235,7 @@ def _secrets(settings: Settings) -> str:
 
 def _journal(settings: Settings) -> Finding:
     """Where the journal is, whether it lasts there, and by which rules it is kept. It is neither opened nor copied."""
+    from agent.journal.files import has_left
     from agent.journal.folder import network_kind, passing_kind
     from agent.journal.store import room_for_a_call
 
@@ -243,6 +244,10 @@ def _journal(settings: Settings) -> Finding:
     troubles: list[str] = []
     lasts, where = _lasts(network_kind(folder), passing_kind(folder))
     (says if lasts else troubles).append(where)
+    if has_left(places_of(settings).noted_head, folder):
+        troubles.append(
+            "le journal qui y était n'y est plus : monter son disque, ou en accepter la perte (docs/journal.md)"
+        )
     here = next(place for place in (folder, *folder.parents) if place.exists())
     needed, free = room_for_a_call(settings.insi.max_reply_bytes), shutil.disk_usage(here).free
     if free < needed:

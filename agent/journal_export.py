@@ -106,7 +106,7 @@ _COLUMNS = {  # a column's name → where its value stands in what is told
     "écriture du retour": "outcome.seq",
     "lien du retour": "outcome.link",
     "intègre": "intact",
-    "effacé le": "intent.erasedAt",
+    "effacé": "intent.erased",
     "détail": "happened",
 }
 _MESSAGES = {

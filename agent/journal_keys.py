@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from glob import escape
 from pathlib import Path
 
 from agent.errors import AgentError, Code
@@ -77,6 +78,8 @@ def needed_in(
     needed: set[str] = set()
     try:
         for folder in {journal, before}:
+            if any(folder.parent.glob(f"{escape(folder.name)}.lost-*")):  # by `identity renew --lost`
+                return None, "un journal mis de côté peut en dépendre"
             if not (folder / FILE).exists():
                 if folder == journal:
                     return None, _NOT_WHOLE

@@ -11,12 +11,12 @@ from typing import Any
 
 from agent.errors import AgentError, Code
 from agent.journal.chain import Authentic, Entry, Kind, intact, tie_of
-from agent.journal.parts import clear_of, code_of, has_reply, personal_of, response_sha256, to_bytes
+from agent.journal.parts import by_attempt, clear_of, code_of, has_reply, personal_of, response_sha256, to_bytes
+from agent.journal.ports import CUT_SHORT
 from agent.journal.sealing import Keys, is_sealed
 from agent.masking import Called, Pseudonyms, masked_json, masked_xml
 
 OPERATION = "operation"  # the kind of what is told of one, beside the kinds of entries that are of none
-CUT_SHORT = "unknown"  # code of an attempt that has no outcome: the agent stopped in between
 
 
 class Unread(StrEnum):
@@ -87,8 +87,7 @@ class Operation:
     def __init__(self, entries: list[Entry]) -> None:
         self.entries = entries
         self.trace_id, self.at, self.origin = entries[0].trace_id, entries[0].at, entries[0].origin
-        intents = {entry.attempt: entry for entry in entries if entry.kind == Kind.INTENT}
-        outcomes = {entry.attempt: entry for entry in entries if entry.kind == Kind.OUTCOME}
+        intents, outcomes = by_attempt(entries, Kind.INTENT), by_attempt(entries, Kind.OUTCOME)
         self.attempts = [
             (number, intents.get(number), outcomes.get(number)) for number in sorted({*intents, *outcomes})
         ]
@@ -235,7 +234,7 @@ class Teller:
             "link": entry.link,
             "intact": self._opener.intact(entry),
             "personalKey": self._opener.key_of(entry),
-            "erasedAt": entry.erased_at,
+            "erased": entry.personal is None and entry.personal_sha256 is not None,
         }
 
     def _all_intact(self, entries: list[Entry]) -> bool | None:

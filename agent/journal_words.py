@@ -9,7 +9,8 @@ from typing import Any
 
 from agent.errors import AgentError
 from agent.journal.chain import Fault, FaultKind, Kind, Verdict
-from agent.journal_told import CUT_SHORT, OPERATION, WHO, Unread
+from agent.journal.ports import CUT_SHORT
+from agent.journal_told import OPERATION, WHO, Unread
 
 
 def line(told: dict[str, Any]) -> str:
@@ -133,8 +134,8 @@ def _chain(told: dict[str, Any]) -> Iterator[str]:
     yield "  Dans la chaîne :"
     for place in told["chain"]:
         part = (
-            f"partie personnelle effacée le {_local(place['erasedAt'])}"
-            if place["erasedAt"]
+            "partie personnelle effacée"
+            if place["erased"]
             else f"partie personnelle sous la clé {place['personalKey']}"
             if place["personalKey"]
             else "sans partie personnelle"
@@ -258,6 +259,8 @@ FAULTS = {
     FaultKind.HEAD_MISSING: "les têtes signées (head-*.json) ont disparu ; une fin coupée ne se verrait pas.",
     FaultKind.HEAD_FORGED: "la clé de ce poste n'a pas signé la tête : remplacée, ou venue d'un autre poste.",
     FaultKind.HEAD_LOST: "l'agent a trouvé là un journal sans tête valable ; une fin a pu être coupée juste avant.",
+    FaultKind.TWICE: "la même tentative en a déjà une de ce genre ; quelqu'un a caché la première à l'agent, le temps "
+    "qu'il signe celle-ci, puis l'a remise. La première fait foi.",
     FaultKind.INDEX: "elle est entière, et la chaîne tient ; mais un index du fichier passe à côté d'elle, ou le "
     "fichier est endommagé entre les écritures : ce que l'agent rend aux logiciels peut l'omettre.",
     FaultKind.SCHEMA: "c'est la dernière, et la chaîne tient ; mais quelqu'un a mis dans le fichier, ou en a ôté, un "

@@ -200,10 +200,13 @@ def keep_names(folder: Path) -> None:
         os.close(descriptor)
 
 
-def set_aside(file: Path, at: datetime) -> None:
-    """Rename `file`, if there is one, after this date. Raises config.invalid."""
+def set_aside(file: Path, at: datetime) -> Path:
+    """Rename this file or folder, if there is one, after this date; its new name. Raises config.invalid."""
+    aside = file.with_name(f"{file.name}.lost-{at:%Y%m%d-%H%M%S}")
     with _door(file), suppress(FileNotFoundError):
-        file.rename(file.with_name(f"{file.name}.lost-{at:%Y%m%d-%H%M%S}"))
+        file.rename(aside)
+        keep_names(file.parent)
+    return aside
 
 
 @contextmanager

@@ -93,11 +93,14 @@ def rotate_identity(secrets: Secrets, folder: Path, *, instance_id: str, at: dat
     return load_identity(secrets, folder)
 
 
-def renew_lost(secrets: Secrets, folder: Path, *, at: datetime) -> Identity:
+def renew_lost(
+    secrets: Secrets, folder: Path, *, at: datetime, leave: Callable[[Identity | None], None] = lambda _: None
+) -> Identity:
     """Keys, of the identity and of the journal, in the place of those that are lost; whole ones stay.
 
     First what is in the keyring is taken as it is; if that does not do, a new key. What tells of a lost one goes
     aside under this date. Servers must enrol another identity, and what a lost journal key sealed stays closed.
+    Before an identity is given up, `leave` is called, perhaps twice, with the one that is kept all the same, if any is.
     Raises keyring.absent, config.invalid.
     """
 
@@ -113,9 +116,21 @@ def renew_lost(secrets: Secrets, folder: Path, *, at: datetime) -> Identity:
             except AgentError as error:
                 if error.code is not Code.IDENTITY_DAMAGED:
                     raise
+                if name == _IDENTITY:
+                    leave(_kept_identity(secrets, folder))
                 give_up(name)
         load(secrets, folder)
     return load_identity(secrets, folder)
+
+
+def _kept_identity(secrets: Secrets, folder: Path) -> Identity | None:
+    """The identity that is kept, whatever is noted of it; None where it is gone or unreadable."""
+    kept = secrets.get(_IDENTITY) or b""
+    try:
+        statements = _statements(folder)
+        return Identity.from_private_bytes(_key_after(len(statements), kept)[0], statements)
+    except (ValueError, AgentError):
+        return None
 
 
 def load_journal_keys(secrets: Secrets, folder: Path) -> Keys:

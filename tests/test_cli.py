@@ -1,5 +1,6 @@
 """The command line: its sentences, its exit statuses, and the program that runs until it is told to stop."""
 
+import argparse
 import json
 import os
 import signal
@@ -13,10 +14,16 @@ import pytest
 
 from agent import __version__
 from agent.cli import main
-from agent.errors import CATALOGUE, Code
+from agent.errors import CATALOGUE, AgentError, Code
 from agent.identity import verify_rotation
-from agent.journal.chain import Verdict
-from agent.places import Running, announce, claim, find_running, instance_id
+from agent.identity_command import _renewed
+from agent.journal.chain import Head, Verdict
+from agent.journal.files import FILE, note_head
+from agent.journal_told import Unread
+from agent.journal_words import WHY
+from agent.places import Places, Running, announce, claim, find_running, instance_id
+from agent.secrets import FileSecrets, load_identity
+from tests.journal.installed import Installed
 from tests.parts.agent import RefusedError, Simulation, Site
 from tests.parts.desktop import until
 from tests.parts.program import Program, port_of
@@ -223,6 +230,123 @@ def test_a_lost_identity_is_renewed_by_who_says_that_it_is_lost_and_by_nobody_el
 
     assert new == said_by(capsys, "identity", "show", "--simulated")
     assert new["thumbprint"] != lost["thumbprint"]
+
+
+def journal_said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    status = main(["journal", *words, "--simulated"])
+    return status, capsys.readouterr().out
+
+
+def test_the_journal_of_a_lost_identity_is_set_aside_before_there_is_another_and_the_next_one_is_whole(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    installed = Installed(home / ".local/state")
+    installed.fill(2)
+    lost, journal_keys = installed.secrets.get("identity"), installed.secrets.get("journal-key")
+    before = installed.entries()
+    installed.secrets.forget("identity")
+
+    assert main(["identity", "renew", "--lost", "--simulated"]) == 0
+
+    (aside,) = installed.journal.parent.glob("journal.lost-*")
+    said = capsys.readouterr().err
+    assert str(aside) in said
+    assert "longtemps que la règle le demande" in said
+    (note,) = installed.places.data.glob("journal-head.json.lost-*")
+    assert not installed.places.noted_head.exists()
+    assert journal_keys == installed.secrets.get("journal-key")
+    installed.fill(1)
+    assert journal_said(capsys, "verify")[0] == 0
+    main(["journal", "rotate-key", "--simulated"])
+    assert "Aucune n'est partie : un journal mis de côté peut en dépendre." in capsys.readouterr().out
+
+    # what the sentence says of the former one, read in its place
+    installed.journal.rename(installed.journal.with_name("new"))
+    aside.rename(installed.journal)
+    assert before == installed.entries()
+    assert journal_said(capsys, "verify")[0] == 3
+    status, listed = journal_said(capsys, "list", "--reveal", "patients")
+    assert (status, listed.count("WS_INS")) == (0, 2)
+    status, shown = journal_said(capsys, "show", "1", "--reveal", "patients")
+    assert status == 0
+    assert WHY[Unread.DAMAGED] in shown
+    assert lost
+    installed.secrets.set("identity", lost)  # found again
+    (public,) = installed.places.data.glob("identity.public.lost-*")
+    public.replace(installed.places.data / "identity.public")
+    note.replace(installed.places.noted_head)
+    again = journal_said(capsys, "show", "1", "--reveal", "patients")[1]
+    assert "899700000001" in again
+    assert "899700000001" not in shown
+    assert journal_said(capsys, "verify")[0] == 0
+
+
+class Elsewhere:
+    """A lost identity whose journal is where `journal.directory` says."""
+
+    def __init__(self, home: Path, journal: Path) -> None:
+        config = home / "config.toml"
+        config.write_text(f'[journal]\ndirectory = "{journal}"\n', encoding="utf-8")
+        journal.mkdir(parents=True)
+        self.places = Places.real().create()
+        self.secrets = FileSecrets(self.places.data)
+        load_identity(self.secrets, self.places.data)
+        self.secrets.forget("identity")
+        note_head(self.places.noted_head, journal, Head(3, "a" * 64, "2025-03-04T05:06:07.000Z", b"s" * 64))
+        self._parsed = argparse.Namespace(simulated=False, config=config)
+
+    def renewed(self) -> str:
+        """The new thumbprint."""
+        return _renewed(self._parsed, self.places, self.secrets).thumbprint
+
+
+def test_a_journal_that_cannot_be_set_aside_keeps_a_lost_identity_from_being_renewed(home: Path) -> None:
+    """Here its name is too long for a longer one. Who moves its files away may go on."""
+    journal = home / ("j" * 250)
+    installed = Elsewhere(home, journal)
+    (journal / FILE).write_bytes(b"a journal")
+
+    for _ in range(2):
+        with pytest.raises(AgentError) as refused:
+            installed.renewed()
+        assert refused.value.code is Code.CONFIG_INVALID
+        assert refused.value.facts["setting"] == str(journal)
+        assert "mettre ailleurs ce qu'il contient" in refused.value.facts["reason"]
+        assert installed.secrets.get("identity") is None
+        assert (installed.places.data / "identity.public").exists()
+
+    (journal / FILE).unlink()
+    assert installed.renewed() == load_identity(installed.secrets, installed.places.data).thumbprint
+
+
+def test_a_lost_identity_is_not_renewed_while_the_disk_of_its_journal_is_away(home: Path) -> None:
+    installed = Elsewhere(home, home / "disk" / "journal")
+
+    with pytest.raises(AgentError) as refused:
+        installed.renewed()
+
+    assert refused.value.code is Code.JOURNAL_UNAVAILABLE
+    assert "journal-head.json" in refused.value.facts["reason"]
+    assert installed.secrets.get("identity") is None
+    installed.places.noted_head.unlink()
+    assert installed.renewed() == load_identity(installed.secrets, installed.places.data).thumbprint
+
+
+@pytest.mark.parametrize("name", ["identity.public", "journal-key.secret"])
+def test_a_journal_stays_where_the_key_that_signed_it_is_kept(
+    home: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """Only its note is lost, or only what opens the personal parts."""
+    installed = Installed(home / ".local/state")
+    installed.fill(1)
+    (installed.places.data / name).write_bytes(b"")
+
+    assert main(["identity", "renew", "--lost", "--simulated"]) == 0
+
+    assert not list(installed.journal.parent.glob("journal.lost-*"))
+    installed.fill(1)
+    capsys.readouterr()
+    assert journal_said(capsys, "verify")[0] == 0
 
 
 def test_a_damaged_history_of_keys_is_said(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

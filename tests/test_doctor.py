@@ -17,6 +17,8 @@ from agent.cli import main
 from agent.config import Settings
 from agent.doctor import Finding, _calls, _journal, _lasts, _listed, _probe, _readers, examine
 from agent.errors import CATALOGUE, AgentError, Code
+from agent.journal.chain import Head
+from agent.journal.files import note_head
 from agent.journal.folder import passing_kind
 from agent.model import Environment, Profile
 from agent.places import Places, write_private
@@ -246,6 +248,10 @@ def test_where_the_journal_will_be_is_told_with_its_rules_and_nothing_is_made() 
 def test_a_journal_that_would_not_last_is_found(home: Path) -> None:
     in_memory = journal_of(journal={"directory": "/dev/shm/insi-agent-essai"})  # noqa: S108  (nothing is written there)
     on_disk = journal_of(journal={"directory": str(home / "journal")})
+    noted, left = Places.real().create().noted_head, "le journal qui y était n'y est plus"
+    note_head(noted, home / "journal", Head(3, "a" * 64, "2025-03-04T05:06:07.000Z", b"s" * 64))
+    assert left in journal_of(journal={"directory": str(home / "journal")}).says
+    assert left not in journal_of().says
 
     assert not in_memory.well
     assert "en mémoire (tmpfs) : il y sera perdu, désigner un dossier qui dure (journal.directory)" in in_memory.says

@@ -330,7 +330,10 @@ def test_an_unknown_trace_is_said(installed: Installed, capsys: pytest.CaptureFi
 def test_what_was_erased_is_said_to_be(installed: Installed, capsys: pytest.CaptureFixture[str]) -> None:
     installed.do("UPDATE entry SET personal = NULL, erased_at = '2028-03-04T00:00:00.000Z' WHERE trace_id = 'trace-1'")
 
-    assert "Qui : les données personnelles ont été effacées" in told(capsys, "show", "trace-1")
+    shown = told(capsys, "show", "trace-1")
+    assert "Qui : les données personnelles ont été effacées" in shown
+    assert "signature valable, partie personnelle effacée\n" in shown
+    assert "2028" not in shown + told(capsys, "show", "trace-1", "--json")  # nobody signed when
     assert ["trace-2"] == listed(capsys, "--code", "01", "--user", "accueil-3")
     assert 1 == main(["journal", "show", "trace-1", "--image", "out.xml", "--simulated"])
     assert "effacées par la règle de conservation" in capsys.readouterr().err

@@ -87,7 +87,7 @@ class Copy:
         verdict = judged(Reading(lambda: database), max(self.heads, key=trust, default=None), authentic, self._noted)
         if self._strange and verdict.fault is None:
             return replace(verdict, fault=Fault(FaultKind.SCHEMA, self._last()))
-        return verdict if verdict.fault else replace(verdict, fault=self._damage())
+        return verdict if verdict.fault else replace(verdict, fault=self._damage() or self._twice())
 
     def _damage(self) -> Fault | None:
         """What SQLite finds in a file whose entries all hold; quick_check would not look into its indexes."""
@@ -97,6 +97,15 @@ class Copy:
         row = re.match(r"row (\d+) missing from index", says)  # counted from the first
         there = "SELECT seq FROM entry NOT INDEXED ORDER BY seq LIMIT 1 OFFSET ?"
         return Fault(FaultKind.INDEX, (row and self._value(there, int(row[1]) - 1)) or self._last())
+
+    def _twice(self) -> Fault | None:
+        """The first entry of an attempt that has one of its kind already, in a file whose indexes are whole."""
+        seq = self._value("""
+            SELECT seq FROM entry AS again WHERE kind IN ('intent', 'outcome') AND EXISTS (
+                SELECT 1 FROM entry AS first WHERE first.trace_id = again.trace_id AND first.seq < again.seq
+                    AND first.kind = again.kind AND first.attempt = again.attempt)
+            ORDER BY seq LIMIT 1""")
+        return Fault(FaultKind.TWICE, seq) if seq else None
 
     def entries(self, since: str | None = None, until: str | None = None) -> Iterator[Entry]:
         """Those of a period in order of seq, one at a time; `since` is in it, `until` not (RFC 3339 as in an entry)."""

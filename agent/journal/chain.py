@@ -84,8 +84,9 @@ class FaultKind(StrEnum):
     UNREADABLE = "unreadable"  # the store cannot give the entry
     SHORTENED = "shortened"  # the head knew this entry, the chain ends before it
     HEAD_MISSING = "headMissing"  # there is no head; the entry is the last one
-    HEAD_FORGED = "headForged"  # the head is not signed by our key
+    HEAD_FORGED = "headForged"  # the head is not signed by our key; the entry is the last one
     HEAD_LOST = "headLost"  # the agent once found no valid head, at this entry
+    TWICE = "twice"  # an attempt that has an intent, or an outcome, already: signed while that one was not to be found
     INDEX = "index"  # the entry is whole, and an index of the file leads past it; where it cannot be told, the last one
     SCHEMA = "schema"  # the chain holds, in a file with a trigger, a view or an index that is not ours; the last entry
 
@@ -249,7 +250,7 @@ def verify(entries: Iterable[Entry], head: Head | None, authentic: Authentic, kn
     if head is None and last:
         return noted.verdict(count, Fault(FaultKind.HEAD_MISSING, end))
     if head and head not in heads:
-        return noted.verdict(count, Fault(FaultKind.HEAD_FORGED, head.seq))
+        return noted.verdict(count, Fault(FaultKind.HEAD_FORGED, end or 1))
     for one in heads:
         if at_heads.get(one.seq) != one.link and (one is head or one.seq > noted.start.seq):  # else its entry left
             return noted.verdict(count, Fault(FaultKind.CHANGED, one.seq))

@@ -3,13 +3,14 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from agent.journal.chain import Authentic, Entry, Erased, Kind, erased_by, intact, said_by
 from agent.journal.files import FEW, SELECT, UNFINISHED
 from agent.journal.parts import told
-from agent.journal.retention import Line, Rule, age, erased_through, left_through
+from agent.journal.retention import Age, Line, Rule, age, erased_through, left_through
 
 # The words put together here are ours (S608).
 _WITH_PERSON = f"""
@@ -32,6 +33,8 @@ SELECT min(seq) FROM (
     UNION ALL SELECT min(seq) FROM ({UNFINISHED})
     UNION ALL SELECT ifnull((SELECT seq FROM shipped WHERE target = :target), 0) + 1 WHERE :target IS NOT NULL)"""  # noqa: S608  (our own words)
 
+_NEVER = "~"  # behind every date
+
 
 def parts_due(
     database: sqlite3.Connection, rule: Rule, now: datetime, authentic: Authentic, *, most_bytes: int
@@ -41,7 +44,16 @@ def parts_due(
     if old is None:
         return None
     with closing(database.execute(_WITH_PERSON)) as rows:
-        return erased_through((Line(*row) for row in rows), old, most_bytes=most_bytes)
+        lines = (_believed(database, Line(*row), old, authentic) for row in rows)
+        return erased_through(lines, old, most_bytes=most_bytes)
+
+
+def _believed(database: sqlite3.Connection, line: Line, old: Age, authentic: Authentic) -> Line:
+    """What says that it is old must be as it was written; else it has the age of those that follow it."""
+    if line.at >= old.before:
+        return line
+    (entry,) = (Entry(*row) for row in database.execute(f"{SELECT} WHERE seq = ?", (line.seq,)))
+    return line if intact(entry, authentic) else replace(line, at=_NEVER)
 
 
 def parts_until(database: sqlite3.Connection, through: int, before: int) -> Iterator[Entry]:

@@ -4,9 +4,11 @@ What goes wrong with them becomes journal.full, or journal.unavailable.
 """
 
 import base64
+import errno
 import json
 import os
 import sqlite3
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -43,9 +45,10 @@ CREATE TABLE shipped (target TEXT PRIMARY KEY, seq INTEGER NOT NULL);
 """,
 )
 VERSION = len(_STEPS)
-# The table `pending` says where to look for them; whether it is one, its trace says. For a query of the table `entry`.
+# The table `pending` says where to look for them; whether it is one, what follows it says,
+# in the order of the numbers: an index may leave out what it likes. For a query of the table `entry`.
 WITHOUT_OUTCOME = """entry.kind = 'intent' AND NOT EXISTS (
-    SELECT 1 FROM entry AS outcome
+    SELECT 1 FROM entry AS outcome NOT INDEXED
     WHERE outcome.trace_id = entry.trace_id AND outcome.seq > entry.seq
         AND outcome.kind = 'outcome' AND outcome.attempt = entry.attempt)"""
 UNFINISHED = f"SELECT seq FROM entry WHERE seq IN (SELECT seq FROM pending) AND {WITHOUT_OUTCOME}"  # noqa: S608  (ours)
@@ -68,7 +71,7 @@ SELECT = f"SELECT {_READ} FROM entry"  # noqa: S608  (names of our own columns)
 INSERT = f"INSERT INTO entry VALUES ({', '.join(f':{name}' for name in _NAMES)})"  # noqa: S608  (the same)
 _FULL = frozenset({28, 122})  # ENOSPC, EDQUOT
 _LOG_HEADER_BYTES = 32
-_O_BINARY = getattr(os, "O_BINARY", 0)
+_O_BINARY, _O_NONBLOCK = getattr(os, "O_BINARY", 0), getattr(os, "O_NONBLOCK", 0)
 
 
 @contextmanager
@@ -265,6 +268,8 @@ def number(database: sqlite3.Connection, pragma: str) -> int:
 
 # ---------------------------------------------------------------- the head
 
+GONE = "the journal that was here is gone: its disk is not mounted, or remove journal-head.json to begin anew"
+
 _HEAD_BYTES = 512
 _NO_HEAD = (ValueError, KeyError, TypeError, OverflowError, RecursionError)  # what a file that holds none raises
 
@@ -304,6 +309,17 @@ def noted_head(note: Path | None, folder: Path) -> Head | None:
         return None
 
 
+def has_left(note: Path | None, folder: Path) -> Head | None:
+    """What is remembered of a journal whose file is gone from this folder, where its disk may have left with it.
+
+    None where the folder lies beside or below the note's, so on its disk as far as names tell: there it was deleted.
+    """
+    if not note or folder.resolve().is_relative_to(note.parent.parent.resolve()) or (folder / FILE).exists():
+        return None
+    head = noted_head(note, folder)
+    return head if head and head.seq > 0 else None
+
+
 def _members(head: Head) -> dict[str, Any]:
     return vars(head) | {"signature": base64.b64encode(head.signature).decode()}
 
@@ -317,7 +333,7 @@ def _digest(folder: Path) -> str:
 
 
 def _write_over(file: Path, members: dict[str, Any], *, flush: bool) -> None:
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | _O_BINARY, 0o600)
+    descriptor = _opened(file, os.O_WRONLY | os.O_CREAT)
     try:
         os.write(descriptor, canonical(members).ljust(_HEAD_BYTES - 1) + b"\n")
         if flush:
@@ -326,8 +342,17 @@ def _write_over(file: Path, members: dict[str, Any], *, flush: bool) -> None:
         os.close(descriptor)
 
 
+def _opened(file: Path, flags: int) -> int:
+    """A regular file: a pipe in its place would keep the agent waiting for ever."""
+    descriptor = os.open(file, flags | _O_BINARY | _O_NONBLOCK, 0o600)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "no regular file")
+    return descriptor
+
+
 def _read(file: Path) -> dict[str, Any]:
-    with file.open("rb") as stream:
+    with open(_opened(file, os.O_RDONLY), "rb") as stream:
         return dict(json.loads(stream.read(_HEAD_BYTES)))
 
 

@@ -115,7 +115,8 @@ def _lines(database: sqlite3.Connection, origin: str, trace_id: str) -> tuple[li
     """The code of each attempt, and whether there was a result."""
     rows = database.execute(_LINES, (trace_id, origin)).fetchall()
     codes = {1: CUT_SHORT} | {attempt: CUT_SHORT for kind, attempt, _ in rows if kind == Kind.INTENT}
-    codes |= {attempt: code_in(clear) for kind, attempt, clear in rows if kind == Kind.OUTCOME}
+    # backwards: the first outcome of an attempt is what came of it
+    codes |= {attempt: code_in(clear) for kind, attempt, clear in reversed(rows) if kind == Kind.OUTCOME}
     return [codes[attempt] for attempt in sorted(codes)], any(kind == Kind.RESULT for kind, *_ in rows)
 
 

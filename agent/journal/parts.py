@@ -2,12 +2,12 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from agent.errors import AgentError, Code
 from agent.journal import sealing
-from agent.journal.chain import Authentic, Entry, intact, sha256, tie_of
+from agent.journal.chain import Authentic, Entry, Kind, intact, sha256, tie_of
 from agent.journal.sealing import Keys, in_clear, is_sealed
 
 FOUND = "00"
@@ -43,6 +43,15 @@ def check(entry: Entry, authentic: Authentic) -> None:
     """Raises journal.unavailable {entry} for one that is not as it was written."""
     if not intact(entry, authentic):
         raise AgentError(Code.JOURNAL_UNAVAILABLE, f"entry {entry.seq}: not as it was written", entry=entry.seq)
+
+
+def by_attempt(entries: Iterable[Entry], kind: Kind) -> dict[int, Entry]:
+    """The first entry of this kind of each attempt: none that comes later changes what it says."""
+    found: dict[int, Entry] = {}
+    for entry in entries:
+        if entry.kind == kind:
+            found.setdefault(entry.attempt, entry)
+    return found
 
 
 def personal_of(entry: Entry, keys: Callable[[], Keys], authentic: Authentic) -> bytes | None:

@@ -177,7 +177,7 @@ class Journal(Protocol):
     def conclude(self, intended: Link, conclusion: Conclusion) -> Link:
         """Record what came of the attempt, once. The exact reply is kept when the code is 00, or all are.
 
-        Raises journal.unavailable {entry} where the intent is not as it was written.
+        Raises journal.unavailable {entry} where the intent is not as it was written, or an entry behind it is gone.
         """
         ...
 
@@ -190,7 +190,10 @@ class Journal(Protocol):
         ...
 
     def entered(self) -> Step | None:
-        """Where the last switch that is noted here led to; None without one."""
+        """Where the last switch that is noted here led to; None without one.
+
+        Raises journal.unavailable {entry} where it is not as it was written.
+        """
         ...
 
     def trace(self, trace_id: str, origin: str, environment: Environment) -> StoredTrace | None:

@@ -6,8 +6,8 @@ The clock may be wrong. One that is ahead must erase nothing before its time: it
 INSi's last answer. That answer came over TLS, and so vouches for the date as far as the certificates' validity reaches:
 a clock ahead of the end of INSi's certificate, or of one that was revoked since [guess: one to three years], gets none,
 one that is ahead by less does, and is believed. And an entry dated in the future was written by such a
-clock: it has the age of those that follow it. One that was set back makes entries look old: they wait for those
-before them.
+clock: it has the age of those that follow it, as has one that is not as it was written. One that was set
+back makes entries look old: they wait for those before them.
 """
 
 from collections.abc import Iterable

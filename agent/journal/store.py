@@ -6,6 +6,9 @@ holds of people is sealed (sealing.py), and so is every digest of an answer, bec
 whoever takes the file without the keyring reads which site asked when and how, with which code, how long the sealed
 parts are, and which calls had the same reference of the page; never whom.
 
+Nothing is signed out of a row that is not intact: who may write to the file while the agent is stopped would have it
+attest what they please, and put the row back.
+
 All calls come from one thread, which opens the file at its first call.
 """
 
@@ -46,12 +49,14 @@ from agent.journal.due import checkpoint_before, entries_due, erased_so_far, par
 from agent.journal.files import (
     FEW,
     FILE,
+    GONE,
     INSERT,
     SELECT,
     UNFINISHED,
     WITHOUT_OUTCOME,
     Reading,
     checkpoint,
+    has_left,
     is_older,
     judged,
     migrate,
@@ -71,6 +76,7 @@ from agent.journal.files import (
 from agent.journal.listing import Wanted, begun_under, instant, page
 from agent.journal.parts import (
     FOUND,
+    by_attempt,
     check,
     clear_of,
     has_reply,
@@ -177,7 +183,7 @@ class Journal:
     def conclude(self, intended: Link, conclusion: Conclusion) -> Link:
         """Record what came of the attempt, once. The exact reply is kept when the code is 00, or all are.
 
-        Raises journal.unavailable {entry} where the intent is not as it was written.
+        Raises journal.unavailable {entry} where the intent is not as it was written, or an entry behind it is gone.
         """
         reply = conclusion.reply
         clear = {
@@ -192,6 +198,9 @@ class Journal:
         if asked is None:
             raise ValueError("an attempt is concluded once")
         check(asked, self._authentic)
+        if self._is_gap_behind(asked):
+            detail = f"entry {asked.seq}: what follows is not all there"
+            raise AgentError(Code.JOURNAL_UNAVAILABLE, detail, entry=asked.seq)
         about = (asked.trace_id, asked.attempt, asked.origin, asked.client_ref)
         with self._door() as database:
             with transaction(database):
@@ -201,17 +210,16 @@ class Journal:
             return self._appended(entry)
 
     def finish(self, trace_id: str, at: datetime, make: Callable[[int, str], bytes]) -> Link:
-        """Record what the page gets: `make(seq, previous)`, which may tell and sign its own place in the chain."""
+        """Record what the page gets: `make(seq, previous)`, which may tell and sign its own place in the chain.
+
+        Raises journal.unavailable {entry} where the first entry of the trace is not as it was written.
+        """
         with self._door() as database:
-            origin, client_ref = one(
-                database,
-                "SELECT CAST(origin AS TEXT), CAST(client_ref AS TEXT) FROM entry WHERE trace_id = ?"
-                " ORDER BY seq LIMIT 1",
-                trace_id,
-            )
+            first = Entry(*one(database, f"{SELECT} WHERE trace_id = ? ORDER BY seq LIMIT 1", trace_id))
+            check(first, self._authentic)
             result = make(self._tail[0] + 1, self._tail[1])
             with transaction(database):
-                about = (trace_id, 0, origin, client_ref)
+                about = (trace_id, 0, first.origin, first.client_ref)
                 entry = self._insert(database, Kind.RESULT, at, about, clear={}, personal=result)
             return self._appended(entry)
 
@@ -226,15 +234,22 @@ class Journal:
             return self._appended(entry)
 
     def switches(self) -> list[Switch]:
-        """Every switch noted here, oldest first. Raises what keeps a part unreadable."""
+        """Every switch noted here, oldest first. Raises what keeps a part unreadable, and as `entered`."""
         return [self._switch(entry) for entry in self._entries(f"WHERE {FEW} AND kind = ? ORDER BY seq", Kind.SWITCH)]
 
     def entered(self) -> Step | None:
-        """Where the last switch that is noted here led to; None without one."""
+        """Where the last switch that is noted here led to; None without one.
+
+        Raises journal.unavailable {entry} where it is not as it was written.
+        """
         last = next(self._entries(f"WHERE {FEW} AND kind = ? ORDER BY seq DESC LIMIT 1", Kind.SWITCH), None)
-        return _step(clear_of(last)["to"]) if last else None
+        if last is None:
+            return None
+        check(last, self._authentic)
+        return _step(clear_of(last)["to"])
 
     def _switch(self, entry: Entry) -> Switch:
+        check(entry, self._authentic)
         clear, personal = clear_of(entry), self._personal(entry)
         account = json_of(entry, personal).get("account") if personal else None
         left, entered = _step(clear["from"]), _step(clear["to"])
@@ -247,14 +262,14 @@ class Journal:
         for one that is not as it was written: it may be told to be of another environment, or with another code.
         """
         entries = list(self._entries("WHERE trace_id = ? AND origin = ? ORDER BY seq", trace_id, origin))
-        intents = [entry for entry in entries if entry.kind == Kind.INTENT]
+        intents = list(by_attempt(entries, Kind.INTENT).values())
         if not intents or clear_of(intents[0]).get("environment") != environment:
             return None
         for entry in entries:
             check(entry, self._authentic)
         part = self._personal(intents[0])
         asked = json_of(intents[0], part) if part else {}
-        outcomes = {entry.attempt: self._outcome(entry) for entry in entries if entry.kind == Kind.OUTCOME}
+        outcomes = {number: self._outcome(entry) for number, entry in by_attempt(entries, Kind.OUTCOME).items()}
         return StoredTrace(
             trace_id=trace_id,
             origin=origin,
@@ -280,10 +295,9 @@ class Journal:
 
     def image(self, trace_id: str, origin: str) -> bytes | None:
         """The exact reply stored for a 00 of any environment; None without one, or once erased."""
-        outcomes = self._entries(
-            "WHERE trace_id = ? AND origin = ? AND kind = ? ORDER BY seq DESC", trace_id, origin, Kind.OUTCOME
-        )
-        found = (entry for entry in outcomes if has_reply(entry) and clear_of(entry).get("code") == FOUND)
+        entries = self._entries("WHERE trace_id = ? AND origin = ? ORDER BY seq", trace_id, origin)
+        outcomes = by_attempt(entries, Kind.OUTCOME).values()
+        found = (entry for entry in reversed(outcomes) if has_reply(entry) and clear_of(entry).get("code") == FOUND)
         return next((self._personal(entry) for entry in found), None)
 
     def by_client_ref(self, origin: str, ref: str, since: datetime, environment: Environment) -> StoredTrace | None:
@@ -341,12 +355,13 @@ class Journal:
     def unfinished(self) -> list[Unfinished]:
         """Attempts without an outcome, oldest first: after a start, those that the last stop cut short.
 
-        Whatever else the table of them names was written there by somebody else: it is taken out.
+        Whatever else the table of them names was written there by somebody else, or may have had its outcome, which is
+        gone: it is taken out.
         """
         found = [
             entry
             for entry in self._entries(f"WHERE seq IN ({UNFINISHED}) ORDER BY seq")
-            if intact(entry, self._authentic)
+            if intact(entry, self._authentic) and not self._is_gap_behind(entry)
         ]
         with self._door() as database:
             (noted,) = one(database, "SELECT count(*) FROM pending")
@@ -361,6 +376,12 @@ class Journal:
             )
             for entry in found
         ]
+
+    def _is_gap_behind(self, intent: Entry) -> bool:
+        """Whether an entry is missing from this one to the end: it may have been the outcome."""
+        with self._door() as database:
+            (there,) = one(database, "SELECT count(*) FROM entry NOT INDEXED WHERE seq >= ?", intent.seq)
+        return bool(there != self._tail[0] - intent.seq + 1)
 
     # ---------------------------------------------------------------- the second copy
 
@@ -535,6 +556,8 @@ class Journal:
     def _file(self) -> sqlite3.Connection:
         # One that was there is not begun anew behind its back: its disk may have left.
         require(self._place is None or (self._folder / FILE).exists(), "the file is gone")
+        left = has_left(self._noted, self._folder)
+        require(not left or not self._trust(left)[0], GONE)
         return open_file(self._folder)
 
     def _connection(self) -> sqlite3.Connection:

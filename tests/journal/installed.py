@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.journal.chain import Entry, link_of, sha256, signed_at
-from agent.journal.files import FILE, INSERT, SELECT
+from agent.journal.files import FILE, INSERT, SELECT, read_heads
 from agent.journal.store import Journal
 from agent.places import Places
 from agent.secrets import FileSecrets, load_identity, load_journal_keys
@@ -45,10 +45,11 @@ class Installed:
             own.close()
 
     def fill(self, operations: int = 3) -> None:
-        """So many whole operations: three entries each."""
+        """So many whole operations more: three entries each."""
+        before = max((head.seq for head in read_heads(self.journal)), default=0) // 3  # no name twice
         with self.agent() as own:
             for number in range(1, operations + 1):
-                whole(own, f"trace-{number}")
+                whole(own, f"trace-{before + number}")
 
     @contextmanager
     def database(self) -> Iterator[sqlite3.Connection]:

@@ -161,6 +161,25 @@ def test_an_attempt_that_has_its_outcome_is_not_concluded_again_whatever_is_note
     own.close()
 
 
+def test_an_attempt_behind_which_an_entry_is_gone_gets_no_outcome_of_ours(tmp_path):
+    """It may have been the outcome."""
+    own = journal(tmp_path)
+    cut = own.intend(intent())
+    own.conclude(cut, found())
+    own.finish("trace-1", NOW, lambda _seq, _previous: b"{}")
+    own.close()
+    tampered(tmp_path, "DELETE FROM entry WHERE seq = 2", "INSERT INTO pending VALUES (1)")
+
+    own = journal(tmp_path)
+    with pytest.raises(AgentError) as refused:
+        own.conclude(cut, UNKNOWN)
+    assert [] == own.unfinished()
+
+    assert (Code.JOURNAL_UNAVAILABLE, {"entry": 1}) == (refused.value.code, refused.value.facts)
+    own.close()
+    assert [1, 3] == [entry.seq for entry in entries(tmp_path)]
+
+
 def test_an_attempt_is_concluded_even_where_it_is_not_noted_any_more(tmp_path):
     own = journal(tmp_path)
     cut = own.intend(intent())

@@ -189,6 +189,26 @@ def test_a_step_takes_no_more_than_a_reply_may_have(tmp_path):
     assert [own.image(f"trace-{number}", ORIGIN) for number in range(8)] == [None] * 8
 
 
+def test_a_part_whose_date_was_changed_is_as_old_as_those_that_follow_it(tmp_path):
+    own, rule = journal(tmp_path), Rule(personal_days=10, entry_days=None)
+    operate(own, "trace-1", NOW)
+    operate(own, "trace-2", NOW + days(1))
+    own.close()
+    database = sqlite3.connect(tmp_path / "journal.sqlite")
+    database.execute("UPDATE entry SET at = '2001' || substr(at, 5) WHERE seq <= 5")
+    database.commit()
+    database.close()
+    own = journal(tmp_path)
+
+    assert not own.due(rule, NOW + days(10.5))
+    assert 0 == retain(own, rule, NOW + days(10.5))
+    assert own.due(rule, NOW + days(11.5))
+    assert 1 == retain(own, rule, NOW + days(11.5))
+
+    own.close()
+    assert [True] * 6 == [entry.personal is None for entry in entries(tmp_path)[:6]]
+
+
 def test_an_intent_without_outcome_keeps_its_part_until_it_has_one(tmp_path):
     own = journal(tmp_path)
     own.intend(intent("cut-short", at=NOW))

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from agent.errors import AgentError, Code
 from agent.identity import Identity
 from agent.journal.apart import opened
-from agent.journal.chain import Entry, Fault, FaultKind, Verdict, canonical, link_of, sha256, signed_bytes, tie_of
-from agent.journal.files import FILE, head_file
+from agent.journal.chain import Entry, Fault, FaultKind, Head, Verdict, canonical, link_of, sha256, signed_bytes, tie_of
+from agent.journal.files import FILE, GONE, head_file, note_head
 from agent.journal.folder import mounted_in_memory, mounted_network, network_kind, passing_kind
 from agent.journal.ports import Conclusion, Step, Switch, TracePage
 from agent.journal.retention import Rule
@@ -449,6 +449,43 @@ def test_a_journal_that_is_begun_anew_goes_on_after_what_is_remembered_elsewhere
 
     assert Fault(FaultKind.MISSING, 1) == noting(tmp_path).verify().fault  # for ever
     assert "entries 1 to 3 are gone" in caplog.text
+
+
+def test_where_a_journals_disk_has_left_none_is_begun_anew_in_its_mount_point(tmp_path):
+    """Neither in mid-run nor at a start; once it is there, or who knows it lost has said so, calls go on."""
+    note = tmp_path / "data" / "agent" / "journal-head.json"
+    note.parent.mkdir(parents=True)
+    own = noting(tmp_path, note)
+    whole(own, "trace-1")
+    own.close()
+    (tmp_path / "journal").rename(tmp_path / "disk")
+    (tmp_path / "journal").mkdir()
+
+    for _ in range(2):
+        with pytest.raises(AgentError) as refused:
+            noting(tmp_path, note).intend(intent("trace-2"))
+        assert (Code.JOURNAL_UNAVAILABLE, GONE) == (refused.value.code, refused.value.detail)
+    assert not list((tmp_path / "journal").iterdir())
+    (tmp_path / "journal").rmdir()
+    (tmp_path / "disk").rename(tmp_path / "journal")
+    own = noting(tmp_path, note)
+    assert 4 == own.intend(intent("trace-2")).seq
+    assert Verdict(4) == own.verify()
+    own.close()
+
+    shutil.rmtree(tmp_path / "journal")
+    (tmp_path / "journal").mkdir()
+    note.unlink()
+    assert 1 == noting(tmp_path, note).intend(intent("trace-3")).seq
+
+
+def test_a_note_of_another_key_keeps_no_journal_from_being_begun(tmp_path):
+    note = tmp_path / "data" / "agent" / "journal-head.json"
+    note.parent.mkdir(parents=True)
+    (tmp_path / "journal").mkdir()
+    note_head(note, tmp_path / "journal", Head(3, "a" * 64, "2025-03-04T05:06:07.000Z", b"s" * 64))
+
+    assert 1 == noting(tmp_path, note).intend(intent("trace-1")).seq
 
 
 def test_what_is_remembered_is_older_after_a_power_cut_and_no_fault(tmp_path):

@@ -1,10 +1,12 @@
 """Whatever is done to a journal without its key is found by `journal verify`, which says what and where."""
 
 import json
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,10 +17,14 @@ from agent.cli import main
 from agent.errors import AgentError, Code
 from agent.journal.chain import Entry, FaultKind, Head, canonical
 from agent.journal.files import head_file, note_head, read_heads, write_head
+from agent.journal.ports import CUT_SHORT, Conclusion, Step, Switch
+from agent.journal.retention import Rule
 from agent.journal_words import FAULTS
+from agent.model import Environment, Profile
 from agent.secrets import load_identity
 
 from .installed import Installed, relinked
+from .making import NOW, ORIGIN, REPLY, found, intent
 from .version_1 import made_version_1, with_schema_of_version_1
 
 PAGE = 4096
@@ -184,19 +190,19 @@ def heads_beyond_all_numbers(installed: Installed) -> int:
     for slot in (0, 1):
         head = json.loads(head_file(installed.journal, slot).read_bytes())
         head_file(installed.journal, slot).write_text(json.dumps({**head, "seq": 1 << 80}))
-    return 1 << 80
+    return 9
 
 
 def heads_of_another_journal(installed: Installed) -> int:
     other = other_installation(installed)
     for slot in (0, 1):
         shutil.copyfile(head_file(other.journal, slot), head_file(installed.journal, slot))
-    return 6
+    return 9
 
 
 def row_added(installed: Installed) -> int:
     def one_more(entries: list[Entry]) -> list[Entry]:
-        return [*entries[:-1], *relinked([*entries, replace(entries[-1], seq=10, trace_id="trace-4")])[-2:]]
+        return [*entries[:-1], *relinked([*entries, replace(entries[-1], seq=10, trace_id="trace-added")])[-2:]]
 
     installed.rewrite(one_more)
     return 10
@@ -205,7 +211,7 @@ def row_added(installed: Installed) -> int:
 def row_inserted(installed: Installed) -> int:
     def one_more(entries: list[Entry]) -> list[Entry]:
         behind = [replace(entry, seq=entry.seq + 1) for entry in entries[4:]]
-        return relinked([*entries[:4], replace(entries[0], seq=5, trace_id="trace-4"), *behind])
+        return relinked([*entries[:4], replace(entries[0], seq=5, trace_id="trace-added"), *behind])
 
     installed.rewrite(one_more)
     return 5
@@ -356,6 +362,22 @@ def folder_put_back_and_gone_on_with(installed: Installed) -> int:
     return expected
 
 
+def settled(installed: Installed) -> None:
+    """What the agent does at its first call after a start."""
+    with installed.agent() as own:
+        for cut in own.unfinished():
+            own.conclude(cut.intended, Conclusion(NOW, CUT_SHORT, "", 0))
+
+
+def outcome_hidden_while_the_agent_goes_on_then_put_back(installed: Installed) -> int:
+    """The agent signs another one, of a call that had its answer."""
+    installed.do("UPDATE entry SET attempt = 9 WHERE seq = 2")
+    installed.do("INSERT INTO pending VALUES (1)")
+    settled(installed)
+    installed.do("UPDATE entry SET attempt = 1 WHERE seq = 2")
+    return 10
+
+
 Tampering = Callable[[Installed], int]  # returns the entry at which it must be found
 TAMPERINGS: list[tuple[Tampering, FaultKind]] = [
     (corrupted_page, FaultKind.UNREADABLE),
@@ -402,6 +424,7 @@ TAMPERINGS: list[tuple[Tampering, FaultKind]] = [
     (index_replaced_by_one_with_gaps, FaultKind.SCHEMA),
     (table_of_unfinished_attempts_without_its_key, FaultKind.SCHEMA),
     (version_set_back, FaultKind.SCHEMA),
+    (outcome_hidden_while_the_agent_goes_on_then_put_back, FaultKind.TWICE),
 ]
 # What the agent does not go on with; and where it did, at which entry it noted that it found no head of ours.
 REFUSED: set[Tampering] = {corrupted_page, truncated_file, no_database}
@@ -460,6 +483,96 @@ def test_each_tampering_is_found_after_the_agent_went_on_or_it_does_not(
     elif kind is FaultKind.SHORTENED:  # what was cut off is a gap by now
         kind = FaultKind.MISSING
     assert (kind, expected) == (fault["kind"], fault["entry"])
+
+
+def outcome_taken_out(installed: Installed) -> None:
+    installed.do("DELETE FROM entry WHERE seq = 2")
+    installed.do("INSERT INTO pending VALUES (1)")
+
+
+def outcome_left_out_of_an_index(installed: Installed) -> None:
+    index_that_leaves_out_outcomes(installed)
+    installed.do("INSERT INTO pending VALUES (1)")
+
+
+def dates_set_back(installed: Installed) -> None:
+    installed.do("UPDATE entry SET at = '2001' || substr(at, 5) WHERE seq <= 8")
+
+
+@pytest.mark.parametrize("tampering", [outcome_taken_out, outcome_left_out_of_an_index, dates_set_back])
+def test_what_is_put_back_after_the_agent_went_on_has_made_it_sign_nothing(
+    installed: Installed, capsys: pytest.CaptureFixture[str], tampering: Callable[[Installed], None]
+) -> None:
+    before = installed.entries()
+    tampering(installed)
+
+    settled(installed)
+    with installed.agent() as own:
+        assert not own.retain(Rule(1095, 3650), NOW + timedelta(days=2))
+    installed.rewrite(lambda _: before)
+    installed.do("REINDEX")
+
+    assert 0 == main(["journal", "verify", "--simulated"])
+    assert "Journal entier : 9 écritures" in capsys.readouterr().out
+
+
+def test_the_first_outcome_of_an_attempt_is_what_came_of_it(
+    installed: Installed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome_hidden_while_the_agent_goes_on_then_put_back(installed)
+
+    with installed.agent() as own:
+        trace = own.trace("trace-1", ORIGIN, Environment.SIMULATED)
+        listed = own.traces(ORIGIN, Environment.SIMULATED).traces
+        assert REPLY == own.image("trace-1", ORIGIN)
+    assert trace
+    assert ["00"] == [attempt.outcome and attempt.outcome["code"] for attempt in trace.attempts]
+    assert ["00"] * 3 == [one.code for one in listed]
+    assert 0 == main(["journal", "show", "trace-1", "--simulated", "--json"])
+    assert ["00"] == json.loads(capsys.readouterr().out)["codes"]
+
+
+def test_a_switch_that_is_not_as_it_was_written_makes_the_agent_note_no_other(installed: Installed) -> None:
+    with installed.agent() as own:
+        own.switched(
+            Switch(NOW, Step(Environment.TEST, Profile.CONSUMER), Step(Environment.PRODUCTION, Profile.CONSUMER))
+        )
+    installed.do("UPDATE entry SET clear = replace(CAST(clear AS TEXT), 'production', 'test') WHERE seq = 10")
+
+    with installed.agent() as own:
+        for asked in (own.entered, own.switches):
+            with pytest.raises(AgentError) as refused:
+                asked()
+            assert (Code.JOURNAL_UNAVAILABLE, {"entry": 10}) == (refused.value.code, refused.value.facts)
+
+
+def test_a_result_is_not_signed_for_a_call_that_is_not_as_it_was_written(installed: Installed) -> None:
+    with installed.agent() as own:
+        own.conclude(own.intend(intent("trace-4")), found())
+    installed.do("UPDATE entry SET origin = 'https://autre.example' WHERE seq = 10")
+
+    with installed.agent() as own, pytest.raises(AgentError) as refused:
+        own.finish("trace-4", NOW, lambda _seq, _previous: b"{}")
+    assert (Code.JOURNAL_UNAVAILABLE, {"entry": 10}) == (refused.value.code, refused.value.facts)
+    assert 11 == len(installed.entries())
+
+
+def test_a_pipe_in_the_place_of_what_is_remembered_keeps_nobody_waiting(installed: Installed) -> None:
+    installed.places.noted_head.unlink()
+    os.mkfifo(installed.places.noted_head)
+
+    installed.fill(1)
+
+    assert 0 == main(["journal", "verify", "--simulated"])
+
+
+def test_with_a_pipe_in_the_place_of_a_head_the_agent_does_not_go_on(installed: Installed) -> None:
+    head_file(installed.journal, 0).unlink()
+    os.mkfifo(head_file(installed.journal, 0))
+
+    with installed.agent() as own, pytest.raises(AgentError) as refused:
+        own.intend(intent("trace-4"))
+    assert Code.JOURNAL_UNAVAILABLE == refused.value.code
 
 
 def test_an_object_that_is_not_ours_is_named_where_the_agent_does_not_go_on(installed: Installed) -> None:

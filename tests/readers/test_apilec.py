@@ -17,6 +17,7 @@ from agent.config import Settings, Source, load
 from agent.desks import real_desk
 from agent.doctor import _probe, _vitale
 from agent.errors import AgentError, Code
+from agent.places import Places
 from agent.protocol.messages import Client, HelloParams
 from agent.readers.apilec import READER, ApilecVitale, Installed, find_apilec
 from agent.workflows import greeting
@@ -360,9 +361,9 @@ def test_the_agent_reads_by_the_library_when_the_settings_say_so_and_ends_it_whe
 
         settings = Settings.model_validate({"vitale": wanted})
         simulated = False
-        places = type("Places", (), {"data": tmp_path, "state": tmp_path, "journal": tmp_path})
+        places = Places.simulated(tmp_path).create()
         on_stop = staticmethod(stops.append)
-        session_changed = show_state = staticmethod(lambda: None)
+        session_changed = show_state = appended = staticmethod(lambda: None)
         person = None
 
     desk = real_desk(Agent())  # type: ignore[arg-type]  # all that it reads of one

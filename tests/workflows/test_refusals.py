@@ -15,6 +15,7 @@ from agent.desks import real_desk
 from agent.errors import AgentError, Code
 from agent.insi.ports import HttpReply
 from agent.model import AuthMode, Environment, PinState, ReaderSeen
+from agent.places import Places
 from agent.readers.ports import Card, Watch
 from agent.readers.transcript import parse_transcript
 from agent.readers.vitale import VitaleContent
@@ -75,9 +76,7 @@ def test_the_real_desk_has_no_endpoint_without_anchors(tmp_path: Path) -> None:
         settings = Settings()
         person = Typist()
 
-        class places:  # noqa: N801  (an instance in the agent)
-            data = state = journal = tmp_path
-            noted_head = tmp_path / "journal-head.json"
+        places = Places.simulated(tmp_path).create()
 
         @staticmethod
         def session_changed() -> None:
