@@ -125,11 +125,14 @@ def renew_lost(
 
 def _kept_identity(secrets: Secrets, folder: Path) -> Identity | None:
     """The identity that is kept, whatever is noted of it; None where it is gone or unreadable."""
-    kept = secrets.get(_IDENTITY) or b""
     try:
-        statements = _statements(folder)
+        kept, statements = secrets.get(_IDENTITY) or b"", _statements(folder)
         return Identity.from_private_bytes(_key_after(len(statements), kept)[0], statements)
-    except (ValueError, AgentError):
+    except ValueError:
+        return None
+    except AgentError as error:
+        if error.code is not Code.IDENTITY_DAMAGED:
+            raise
         return None
 
 
@@ -328,7 +331,10 @@ class ChosenSecrets:
             self._not_in_keyring.discard(name)
         if self._sealed.has(name) is not by_machine:
             return self._taken_over(name, by_machine=by_machine)
-        return self._sealed_anew(name) if by_machine else self._keyring.get(name)
+        found = self._sealed_anew(name) if by_machine else self._keyring.get(name)
+        if found is None and (by_machine or self._sealed.has(name)):  # a program of the other setting took it meanwhile
+            return self._taken_over(name, by_machine=by_machine)
+        return found
 
     def set(self, name: str, value: bytes) -> None:
         with self._turn():
