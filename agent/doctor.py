@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +129,10 @@ def _running(settings: Settings) -> str:
     return f"port {found[0].port}, processus {found[0].pid}" if found else "non"
 
 
-def _agent(settings: Settings) -> tuple[Running, dict[str, Any]] | None:
+_Agent = tuple[Running, dict[str, Any]]
+
+
+def _agent(settings: Settings) -> _Agent | None:
     """The running agent, and what its agent.status says; None where none runs."""
     from agent.client import ask
 
@@ -252,13 +256,14 @@ def _journal(settings: Settings) -> Finding:
     needed, free = room_for_a_call(settings.insi.max_reply_bytes), shutil.disk_usage(here).free
     if free < needed:
         troubles.append(f"{_megabytes(free)} libres, un appel peut en demander {_megabytes(needed)}")
-    for look in (_journal_keys, _second_copy):
+    agent = _agent(settings)
+    for look in (partial(_journal_keys, settings), partial(_second_copy, settings, agent)):
         try:
-            says.append(look(settings))
+            says.append(look())
         except AgentError as error:
             troubles.append(_sentence(error))
     says.append(_retention(settings))
-    troubles += _failed(settings)
+    troubles += _failed(agent)
     return Finding("Journal", not troubles, " ; ".join([*says, *troubles]))
 
 
@@ -295,19 +300,17 @@ def _journal_keys(settings: Settings) -> str:
     return f"{len(load_journal_keys(secrets, data).ids)} clé(s) à portée"
 
 
-def _failed(settings: Settings) -> list[str]:
+def _failed(found: _Agent | None) -> list[str]:
     """Why the running agent could not write into it last."""
-    found = _agent(settings)
     reasons = [Code(one["reason"]) for one in found[1]["warnings"] if one["reason"] in _NO_JOURNAL] if found else []
     return [_sentence(AgentError(reason)) for reason in reasons]
 
 
-def _second_copy(settings: Settings) -> str:
+def _second_copy(settings: Settings, found: _Agent | None) -> str:
     """Raises journal.notShipped where the running agent says so."""
     to = settings.journal.ship.to
     if to == "none":
         return "sans seconde copie"
-    found = _agent(settings)
     if found is None:
         return f"seconde copie ({to}) : l'agent arrêté ne dit pas où elle en est"
     late = next((one for one in found[1]["warnings"] if one["reason"] == Code.JOURNAL_NOT_SHIPPED), None)

@@ -26,6 +26,7 @@ from agent.model import AuthMode, DeclaredUser, Environment, Profile, SoftwareNa
 from tests.journal.installed import Installed
 from tests.journal.making import NOW, ORIGIN, REPLY, found, intent, journal, not_found, whole
 from tests.parts.desktop import until
+from tests.parts.mounts import with_own_mounts
 from tests.parts.session import in_a_session
 
 ROOT = Path(__file__).parents[1]
@@ -597,12 +598,8 @@ def test_a_disk_that_fills_leaves_no_half_file_and_a_copy_without_room_is_not_be
     with installed.agent(max_reply_bytes=1 << 20) as own:
         own.conclude(own.intend(intent("trace-5")), found(b"x" * (1 << 20)))
     (tmp_path / "disk").mkdir()
-    apart = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
 
-    run = subprocess.run(
-        [*apart, sys.executable, "-c", FULL, str(tmp_path / "disk")],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    run = with_own_mounts("-c", FULL, str(tmp_path / "disk"))
 
     assert ["1", "[]", "1", "[]"] == run.stdout.split("\n")[:4], run.stderr
     assert "Raison : le disque est plein" in run.stderr

@@ -29,6 +29,7 @@ from agent.journal.chain import (
     Head,
     Kind,
     Verdict,
+    best_head,
     head_bytes,
     is_ours,
     is_signed,
@@ -80,11 +81,7 @@ class Copy:
             return Verdict(0, Fault(FaultKind.UNREADABLE, 1))
         database = self._database
         authentic = of_version_1(authentic) if self._is_former else authentic
-
-        def trust(head: Head) -> tuple[bool, int]:
-            return is_ours(head, authentic), head.seq
-
-        verdict = judged(Reading(lambda: database), max(self.heads, key=trust, default=None), authentic, self._noted)
+        verdict = judged(Reading(lambda: database), best_head(self.heads, authentic), authentic, self._noted)
         if self._strange and verdict.fault is None:
             return replace(verdict, fault=Fault(FaultKind.SCHEMA, self._last()))
         return verdict if verdict.fault else replace(verdict, fault=self._damage() or self._twice())
@@ -260,6 +257,10 @@ def survey(folder: Path, noted: Path | None = None) -> Survey | None:
     if not (folder / FILE).exists():
         return None
     known = noted_head(noted, folder)  # before the copy, as above
+
+    def unlooked(_data: bytes, _signature: bytes) -> bool:
+        return True
+
     with apart(folder) as (copy, database):
         reading = Reading(lambda: database)
         kinds, codes = Counter[str](), Counter[str]()
@@ -277,9 +278,7 @@ def survey(folder: Path, noted: Path | None = None) -> Survey | None:
             entries=dict(kinds),
             codes=dict(codes),
             unfinished=one(database, f"SELECT count(*) FROM ({UNFINISHED})")[0],  # noqa: S608  (our own words)
-            links=judged(
-                reading, max(read_heads(copy), key=lambda head: head.seq, default=None), lambda *_: True, known
-            ),
+            links=judged(reading, best_head(read_heads(copy), unlooked), unlooked, known),
         )
 
 

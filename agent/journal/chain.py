@@ -150,6 +150,11 @@ def is_ours(head: Head, authentic: Authentic) -> bool:
     return authentic(head_bytes(head.seq, head.link, head.at), head.signature)
 
 
+def best_head(heads: Iterable[Head], authentic: Authentic) -> Head | None:
+    """The last of those that our key signed; without any, the last of all."""
+    return max(heads, key=lambda head: (is_ours(head, authentic), head.seq), default=None)
+
+
 def of_version_1(authentic: Authentic) -> Authentic:
     """For a file of version 1: its heads may say they are heads in the former words too."""
 

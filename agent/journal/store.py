@@ -33,6 +33,7 @@ from agent.journal.chain import (
     Kind,
     Start,
     Verdict,
+    best_head,
     canonical,
     fault_among,
     fault_of_parts,
@@ -440,7 +441,7 @@ class Journal:
         reading = Reading(self._connection)
         with self._door():
             heads, noted = read_heads(self._folder), noted_head(self._noted, self._folder)
-        return judged(reading, max(heads, key=self._trust, default=None), self._authentic, noted)
+        return judged(reading, best_head(heads, self._authentic), self._authentic, noted)
 
     def close(self) -> None:
         """Close the file and let another agent open it."""
@@ -557,7 +558,7 @@ class Journal:
         # One that was there is not begun anew behind its back: its disk may have left.
         require(self._place is None or (self._folder / FILE).exists(), "the file is gone")
         left = has_left(self._noted, self._folder)
-        require(not left or not self._trust(left)[0], GONE)
+        require(not left or not self._is_ours(left), GONE)
         return open_file(self._folder)
 
     def _connection(self) -> sqlite3.Connection:
@@ -577,8 +578,8 @@ class Journal:
     def _sign_head_anew(self) -> None:
         """Of a file of version 1, whose heads have other words. Before it is migrated: then those count no more."""
         former = of_version_1(self._authentic)
-        ours = [head for head in read_heads(self._folder) if is_ours(head, former)]
-        if newest := max(ours, key=lambda head: head.seq, default=None):
+        newest = best_head(read_heads(self._folder), former)
+        if newest and is_ours(newest, former):
             write_head(self._folder, self._head(newest.seq, newest.link, newest.at))
 
     def _find_tail(self, database: sqlite3.Connection) -> None:
@@ -591,13 +592,13 @@ class Journal:
         last = Entry(*row) if row else None
         end = last.seq if last else 0
         heads = read_heads(self._folder)
-        head = max(heads, key=self._trust, default=None)
-        if head and (not self._trust(head)[0] or (head.seq == 0 and end > 1)):  # that of no entry is behind one at most
+        head = best_head(heads, self._authentic)
+        if head and (not self._is_ours(head) or (head.seq == 0 and end > 1)):  # that of no entry is behind one at most
             head = None
         strange = last is not None and not intact(last, self._authentic)
         self._tail = (head.seq, head.link) if head and head.seq >= end else (end, last.link if last else GENESIS)
         noted = noted_head(self._noted, self._folder)
-        if noted and noted.seq > self._tail[0] and self._trust(noted)[0]:
+        if noted and noted.seq > self._tail[0] and self._is_ours(noted):
             log.error("journal: entries %s to %s are gone, as is remembered elsewhere", end + 1, noted.seq)
             self._tail = (noted.seq, noted.link)
         require(self._tail[0] < sys.maxsize, "there is no number for another entry")
@@ -610,8 +611,8 @@ class Journal:
                 entry = self._insert(database, Kind.HEAD_LOST, datetime.now(UTC), about, clear=clear, personal=None)
             self._appended(entry)
 
-    def _trust(self, head: Head) -> tuple[bool, int]:
-        return is_ours(head, self._authentic), head.seq
+    def _is_ours(self, head: Head) -> bool:
+        return is_ours(head, self._authentic)
 
     def _head(self, seq: int, link: str, at: str) -> Head:
         return Head(seq, link, at, self._sign(head_bytes(seq, link, at)))

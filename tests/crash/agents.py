@@ -33,7 +33,7 @@ from agent.secrets import KeyringSecrets, load_identity, load_journal_keys
 from agent.simulator.pki import issue_organisation, make_ca, p12
 from tests.parts.agent import RefusedError, Site
 from tests.parts.desktop import until
-from tests.parts.organisation import insi_of
+from tests.parts.organisation import INSI, insi_of
 from tests.parts.session import session
 
 from .held import Held, copied
@@ -62,13 +62,6 @@ origins = ["{site}"]
 authorisation = {{ test = "SIMULATEUR-0001" }}
 [organisation]
 certificates = ["{folder}/organisation.p12"]
-[insi]
-retries = 0
-revocation = "off"
-[insi.endpoints.test]
-organisation = "{url}"
-[insi.anchors.test]
-organisation = ["{folder}/ca.pem"]
 [limits]
 insi_per_minute = 100000
 insi_per_day = 100000
@@ -113,8 +106,9 @@ class AgentRounds:
         (self._folder / "organisation.p12").write_bytes(p12(issue_organisation(ca), _PASSPHRASE))
         with ExitStack() as parts:
             self._insi: SimulatedInsi = parts.enter_context(insi_of(ca))
-            config = _CONFIG.format(site=SITE, folder=self._folder, url=self._insi.url(AuthMode.ORGANISATION))
-            (self._folder / "config.toml").write_text(config, encoding="utf-8")
+            config = _CONFIG.format(site=SITE, folder=self._folder)
+            where = INSI.format(url=self._insi.url(AuthMode.ORGANISATION), ca=self._folder / "ca.pem")
+            (self._folder / "config.toml").write_text(config + where, encoding="utf-8")
             bus = parts.enter_context(session(self._home))
             os.environ["DBUS_SESSION_BUS_ADDRESS"] = bus  # of this process too: it opens the journal with the key
             parts.callback(os.environ.pop, "DBUS_SESSION_BUS_ADDRESS")

@@ -6,8 +6,6 @@ On real file systems, mounted where only the child sees them.
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -23,6 +21,7 @@ from agent.journal.chain import Fault, FaultKind
 from agent.journal.files import FILE, noted_head, read_heads
 from agent.places import Places
 from tests.parts.agent import RefusedError, Simulation
+from tests.parts.mounts import with_own_mounts
 
 from .disks import CONFIG, TRAITS
 from .full_disk import came_of
@@ -46,14 +45,7 @@ def on_a_disk(tmp_path: Path, simulator_pki: Path) -> Callable[[str], dict[str, 
 
     def run(scenario: str) -> dict[str, Any]:
         shutil.copytree(simulator_pki, Places.simulated(tmp_path).data)
-        apart = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
-        done = subprocess.run(
-            [*apart, sys.executable, "-m", "tests.journal.disks", scenario, str(tmp_path)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = with_own_mounts("-m", "tests.journal.disks", scenario, str(tmp_path))
         assert done.returncode == 0, f"needs root, loop devices, e2fsprogs and mount: {done.stderr}"
         seen: dict[str, Any] = json.loads(done.stdout)
         return seen

@@ -23,6 +23,7 @@ from agent.journal.ports import Conclusion, Step, Switch
 from agent.journal.retention import Age, Line, Rule, age, erased_through, left_through
 from agent.journal.store import Journal
 from agent.model import Environment, Profile, rfc3339
+from tests.parts.mounts import with_own_mounts
 
 from .making import KEY, KEYS, MAX_REPLY, NOW, ORIGIN, intent, journal
 
@@ -526,14 +527,7 @@ def test_the_pages_that_were_freed_are_used_again(tmp_path):
 
 def test_on_a_full_disk_a_step_has_the_room_there_is_or_waits_and_outcomes_under_way_keep_theirs(tmp_path):
     """On a real file system of 32 MB, mounted where only the child sees it."""
-    apart = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
-    run = subprocess.run(
-        [*apart, sys.executable, "-m", "tests.journal.full_disk_retained", str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = with_own_mounts("-m", "tests.journal.full_disk_retained", str(tmp_path))
     assert 0 == run.returncode, f"needs a mount namespace: {run.stderr}"
 
     assert {

@@ -37,6 +37,7 @@ from agent.journal.store import Journal
 from agent.places import instance_id
 from agent.simulator.pki import Issued, issue_server, make_ca
 from tests.parts.journal_server import MESSAGE, Receiver, messages_in, receiver
+from tests.parts.mounts import with_own_mounts
 
 from .installed import Installed
 from .making import KEY, KEYS, MAX_REPLY, REPLY, found, intent, journal, whole
@@ -394,14 +395,7 @@ def test_a_file_in_the_folder_s_place_is_refused(tmp_path):
 
 def test_on_full_and_read_only_disks_nothing_is_half_there_and_no_outcome_loses_its_room(tmp_path):
     """On real file systems, mounted where only the child sees them."""
-    apart = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
-    run = subprocess.run(
-        [*apart, sys.executable, "-m", "tests.journal.full_share", str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = with_own_mounts("-m", "tests.journal.full_share", str(tmp_path))
     assert 0 == run.returncode, f"needs a mount namespace: {run.stderr}"
 
     assert {

@@ -20,7 +20,7 @@ CALL = {
     "authMode": "organisation",
     "user": {"id": "accueil-2"},
 }
-_INSI = """
+INSI = """
 [insi]
 retries = 0
 revocation = "off"
@@ -49,7 +49,7 @@ def agent_before(
 ) -> Iterator[int]:
     """The port of the agent that `script` starts; `config` is what config.toml says but for where INSi is."""
     (folder / "ca.pem").write_bytes(ca.pem)
-    where = _INSI.format(url=insi.url(AuthMode.ORGANISATION), ca=folder / "ca.pem")
+    where = INSI.format(url=insi.url(AuthMode.ORGANISATION), ca=folder / "ca.pem")
     (folder / "config.toml").write_text(config + where, encoding="utf-8")
     (folder / "runtime").mkdir(mode=0o700)
     own = {
