@@ -8,11 +8,11 @@ has asked here, and a card that has not forgotten its code yet.
 import asyncio
 import contextlib
 import logging
-import signal
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,6 +27,7 @@ from agent.options import Options, choice_folder, load_settings, places_of
 from agent.places import Places, claim
 from agent.protocol.messages import SwitchResult
 from agent.protocol.session import CLOSE_REVOKED, unexpected
+from agent.signals import hearing
 from agent.switching import Choice, chosen, offered, what_counts
 from agent.system_log import Event
 from agent.tray.bridge import Person, SwitchQuestion
@@ -378,36 +379,29 @@ def until_told_to_stop(
     """
     told, why = running.told, list[str]()
 
-    def stop(number: int, _frame: object) -> None:
-        why.append(signal.Signals(number).name)
+    def stop(reason: str) -> None:
+        why.append(reason)
         told.set()
 
-    def quit_() -> None:
-        why.append("the person quits")
-        told.set()
-
-    def reload(*_signal: object) -> None:
+    def reload(_signal: str) -> None:
         running.reload()
 
-    for name in ("SIGINT", "SIGTERM"):
-        signal.signal(getattr(signal, name), stop)
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, reload)
     try:
-        ready()
-        if tray:
-            actions: dict[Action, Callable[[], None]] = {
-                Action.QUIT: quit_,
-                Action.SITES: running.show_sites,
-                Action.SWITCH: running.show_switch,
-                Action.STAY: running.withdraw_switch,
-            }
-            if open_demo:
-                actions[Action.OPEN_DEMO] = open_demo
-            state = TrayState(environment=running.agent.desk.environment, demo=open_demo is not None)
-            if icon := open_tray(view_of(state), actions):
-                _show_tray(running, icon)
-        told.wait()  # the desktop may have gone before the person said stop
+        with hearing({"SIGINT": stop, "SIGTERM": stop, "SIGHUP": reload}):
+            ready()
+            if tray:
+                actions: dict[Action, Callable[[], None]] = {
+                    Action.QUIT: partial(stop, "the person quits"),
+                    Action.SITES: running.show_sites,
+                    Action.SWITCH: running.show_switch,
+                    Action.STAY: running.withdraw_switch,
+                }
+                if open_demo:
+                    actions[Action.OPEN_DEMO] = open_demo
+                state = TrayState(environment=running.agent.desk.environment, demo=open_demo is not None)
+                if icon := open_tray(view_of(state), actions):
+                    _show_tray(running, icon)
+            told.wait()  # the desktop may have gone before the person said stop
     except BaseException as error:
         why.append(str(_named(error)) if isinstance(error, Exception) else type(error).__name__)
         raise

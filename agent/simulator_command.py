@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import signal
 import ssl
 import threading
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.errors import AgentError, Code
 from agent.places import Places
+from agent.signals import hearing
 
 if TYPE_CHECKING:
     from agent.insi.fake_style import Style
@@ -75,8 +75,7 @@ def run(parsed: argparse.Namespace) -> int:
     told = threading.Event()
     with ExitStack() as parts:
         about = _start(parsed, _style(parsed.style), parts)
-        for name in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(name, lambda *_: told.set())
+        parts.enter_context(hearing(dict.fromkeys(("SIGINT", "SIGTERM"), lambda _: told.set())))
         print(json.dumps(about, ensure_ascii=False) if parsed.json else _told(about), flush=True)
         told.wait()
     return 0

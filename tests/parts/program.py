@@ -62,6 +62,10 @@ class Program:
     def stop(self) -> None:
         """SIGTERM; it must end well and leave no process."""
         self._process.terminate()
+        self.ended()
+
+    def ended(self) -> None:
+        """Wait for its end, which must be a good one, and leave no process."""
         assert self._process.wait(40) == 0, self.said()
         left = self.others()
         assert left == {}, f"left behind: {left}"
