@@ -11,27 +11,36 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 
+_BY_PYTHON = 0x80  # beside a signal's number, which is 64 at most
+
 
 @contextlib.contextmanager
 def hearing(acts: Mapping[str, Callable[[str], None]]) -> Iterator[None]:
     """Call the act of each signal ("SIGTERM"), with its name, in a thread of its own. From the main thread.
 
-    A signal that this system does not have is left out. One that comes several times may be heard as one, or twice.
-    Afterwards, these signals do nothing any more: whoever was told to stop is not hurried by being told again.
+    A signal that this system does not have is left out. Afterwards they do nothing any more: whoever was told to stop
+    is not hurried by being told again.
     """
     numbers = {int(getattr(signal, name)): name for name in acts if hasattr(signal, name)}
     heard, told = socket.socketpair()
     told.setblocking(False)
 
     def listen() -> None:
-        while came := set(heard.recv(64)):
-            for number in came & numbers.keys():
-                acts[numbers[number]](numbers[number])
+        unconfirmed: set[int] = set()
+        while came := heard.recv(64):
+            for byte in came:
+                number, by_python = byte & ~_BY_PYTHON, bool(byte & _BY_PYTHON)
+                if by_python and number in unconfirmed:
+                    unconfirmed.discard(number)
+                elif number in numbers:
+                    acts[numbers[number]](numbers[number])
+                if not by_python:
+                    unconfirmed.add(number)
 
     def handle(number: int, _frame: object) -> None:
-        """Tell it again: GTK's loop keeps the wake-up descriptor to itself, and wakes the main thread instead."""
+        """What GTK's loop leaves to us: it takes the wake-up descriptor for itself, and wakes the main thread."""
         with contextlib.suppress(BlockingIOError):
-            told.send(bytes([number]))
+            told.send(bytes([number | _BY_PYTHON]))
 
     listener = threading.Thread(target=listen, name="signals", daemon=True)
     listener.start()

@@ -59,6 +59,19 @@ def test_a_signal_is_heard_where_another_loop_has_taken_the_wake_up_descriptor()
         signal.set_wakeup_fd(ours)
 
 
+@pytest.mark.parametrize("takes", [False, True], ids=["ours", "another loop's"])
+def test_each_signal_is_heard_once(takes: bool) -> None:
+    heard: queue.SimpleQueue[str] = queue.SimpleQueue()
+    with hearing({"SIGUSR1": heard.put, "SIGUSR2": heard.put}):
+        ours = signal.set_wakeup_fd(-1)
+        signal.set_wakeup_fd(-1 if takes else ours)
+        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGUSR1):
+            os.kill(os.getpid(), number)
+        signal.set_wakeup_fd(ours)
+
+    assert [heard.get_nowait() for _ in range(heard.qsize())] == ["SIGUSR1", "SIGUSR2", "SIGUSR1"]
+
+
 def test_afterwards_the_signals_do_nothing_and_the_descriptor_is_whose_it_was() -> None:
     heard: queue.SimpleQueue[str] = queue.SimpleQueue()
     files = len(list(Path("/proc/self/fd").iterdir()))

@@ -319,13 +319,16 @@ def _copied(folder: Path) -> Iterator[Path]:
     files = [folder / name for name in (FILE, f"{FILE}-wal", *(head_file(folder, slot).name for slot in (0, 1)))]
     needed = 2 * sum(file.stat().st_size for file in files if file.exists())  # the copy's own log may grow as well
     _sweep()
-    with tempfile.TemporaryDirectory(prefix=_COPY, dir=_roomy(needed)) as name:
+    with tempfile.TemporaryDirectory(prefix=_COPY, dir=_roomy(needed), ignore_cleanup_errors=True) as name:
         leave = claim(Path(name))
+        copy = Path(name, "journal")  # made once the folder is claimed: what has none is of no interest
         try:
-            copy = Path(name, "journal")  # made once the folder is claimed: what has none is of no interest
             copy.mkdir(0o700)
-            _copy(files, copy)
-            yield copy
+            try:
+                _copy(files, copy)
+                yield copy
+            finally:
+                shutil.rmtree(copy)  # while it is claimed: another command may sweep what is not
         finally:
             leave()  # Windows removes no file that is open
 
@@ -337,8 +340,10 @@ def _sweep() -> None:
             found = left.lstat()
             mine = sys.platform == "win32" or found.st_uid == os.getuid()
             if mine and stat.S_ISDIR(found.st_mode) and (left / "journal").is_dir():
-                claim(left)()
-                shutil.rmtree(left)
+                leave = claim(left)
+                shutil.rmtree(left / "journal", ignore_errors=True)
+                leave()
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _temporary() -> list[str]:

@@ -351,6 +351,26 @@ def test_what_a_killed_reader_left_goes_with_the_next_copy_and_a_living_readers_
     assert [] == list(temporary.iterdir())
 
 
+def test_another_command_that_sweeps_while_a_copy_goes_is_no_obstacle(tmp_path, monkeypatch):
+    """To see whether somebody still reads the copy it locks a file in it."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    filled(tmp_path / "journal")
+    locked = []
+
+    def lock(event, arguments):
+        if event == "os.rmdir" and Path(arguments[0]).parent == temporary:
+            locked.append(Path(arguments[0]) / "agent.lock")
+            locked[0].touch()
+
+    sys.addaudithook(lock)
+    with opened(tmp_path / "journal") as copy:
+        assert Verdict(8) == copy.verify(KEY.verify_bytes)
+
+    assert locked == [file for file in temporary.rglob("*") if file.is_file()]
+
+
 def test_what_is_no_copy_of_ours_is_left_alone(tmp_path):
     temporary = tmp_path / "temporary"
     others = [temporary / name for name in ("insi-agent-else", "insi-agent-copy-made-just-now", "insi-agent-copy.txt")]

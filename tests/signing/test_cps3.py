@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, suppress
 import pytest
 
 from agent.errors import AgentError, Code
-from agent.model import CardKind
+from agent.model import CardKind, CardSeen
 from agent.readers.pcsc import PcscReaders
 from agent.signing.cpx import check_known, signature_certificate
 from tests.cards.process import CardProcess
@@ -144,12 +144,18 @@ def test_asking_the_module_what_it_is_never_needs_the_code(desk: Open, pcscd: Pc
 def test_a_cps4_is_seen_in_its_reader_and_its_module_is_said_to_be_too_old(desk: Open, pcscd: Pcscd) -> None:
     """OpenSC has no driver for it: it shows no token, which alone would read as "no card"."""
     with desk("--cps4-atr") as opened:
-        (seen,) = [seen for seen in PcscReaders().seen() if seen.reader == pcscd.reader("CPS")]
+        readers = PcscReaders()
+
+        def cards() -> list[CardSeen]:
+            return [seen.card for seen in readers.seen() if seen.reader == pcscd.reader("CPS") and seen.card]
+
+        assert wait_for(lambda: bool(cards()))
+        (card,) = cards()
 
         assert opened.tokens.look() == []
-        assert seen.card is not None and seen.card.kind is CardKind.CPX
+        assert card.kind is CardKind.CPX
         with pytest.raises(AgentError) as refused:
-            check_known(opened.tokens.module(), seen.card.atr)
+            check_known(opened.tokens.module(), card.atr)
         assert refused.value.code is Code.MODULE_TOO_OLD
 
 
