@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +26,11 @@ from agent.tray.dialogs.words import LOCKED_BY
 if TYPE_CHECKING:
     from agent.model import ReaderSeen
     from agent.readers.ports import Readers
+    from agent.secrets import Secrets
     from agent.signing.ports import ModuleFacts, TokenProcess
 
 SERVICE_TIMEOUT_S = 5  # it lists readers in milliseconds
+_Agent = tuple[Running, dict[str, Any]]  # that runs, and what its agent.status says
 _STRUCTURE = "Certificat de la structure"
 _CALLS = "Appels à INSi"
 _NO_JOURNAL = (Code.JOURNAL_FULL, Code.JOURNAL_UNAVAILABLE)
@@ -69,19 +71,20 @@ def examine(config_file: Path | None = None) -> list[Finding]:
             f"fichier de l'utilisateur : {_in_home(config_file or user_file())}",
         )
     )
+    agent = cache(partial(_agent, settings))  # three probes want to know what it says; it is asked once
     probes: list[tuple[str, Callable[[Settings], str | Finding]]] = [
-        ("Agent en marche", _running),
+        ("Agent en marche", lambda _: _running(agent())),
         ("Lecteurs", _readers),
         ("Autres logiciels de cartes", _rivals),
         ("Lecture de la carte Vitale", _vitale),
         ("Module PKCS#11", _module),
         ("Trousseau", _secrets),
-        ("Journal", _journal),
+        ("Journal", lambda settings: _journal(settings, agent())),
         (_STRUCTURE, _organisations),
         ("Contrat d'INSi", _contract),
         ("INSi", _insi),
         ("Proxy", _proxy),
-        (_CALLS, _calls),
+        (_CALLS, lambda _: _calls(agent())),
         ("Certificat pour wss", _wss),
         ("Icône", _tray),
         ("Fenêtre du code", _window),
@@ -124,12 +127,8 @@ def _sentence(error: AgentError) -> str:
     return f"{error.row.title.fr} {error.row.action.fr} [{error}]"
 
 
-def _running(settings: Settings) -> str:
-    found = _agent(settings)
+def _running(found: _Agent | None) -> str:
     return f"port {found[0].port}, processus {found[0].pid}" if found else "non"
-
-
-_Agent = tuple[Running, dict[str, Any]]
 
 
 def _agent(settings: Settings) -> _Agent | None:
@@ -219,10 +218,17 @@ def _loaded(tokens: "TokenProcess", *, timeout_s: float) -> "ModuleFacts":
     return run_alone("module", load, timeout_s=timeout_s, abandoned=tokens.kill)
 
 
+def _kept(settings: Settings) -> "Secrets":
+    """The secrets of the real agent."""
+    from agent.secrets import secrets_of
+
+    return secrets_of(Places.real().data, simulated=False, settings=lambda: settings)
+
+
 def _secrets(settings: Settings) -> str:
     """Where secrets are kept, and that they can be. Raises keyring.absent, identity.damaged."""
     from agent.machine_secret import secret_file, told
-    from agent.secrets import identity_was_used, secrets_of
+    from agent.secrets import identity_was_used
 
     where = "disponible"
     if settings.secrets == "machine":
@@ -230,14 +236,14 @@ def _secrets(settings: Settings) -> str:
         where = f"secret de la machine, génération {secret.generations[0]}"
         where += f" (d'autres, plus anciennes : {more})" if (more := len(secret.generations) - 1) else ""
     data = Places.real().data
-    if secrets_of(data, simulated=False, settings=lambda: settings).get("identity") is not None:
+    if _kept(settings).get("identity") is not None:
         return f"{where}, identité enregistrée"
     if identity_was_used(data):
         raise AgentError(Code.IDENTITY_DAMAGED, "the kept identity is gone")
     return f"{where}, identité à créer au premier usage"
 
 
-def _journal(settings: Settings) -> Finding:
+def _journal(settings: Settings, agent: _Agent | None) -> Finding:
     """Where the journal is, whether it lasts there, and by which rules it is kept. It is neither opened nor copied."""
     from agent.journal.files import has_left
     from agent.journal.folder import network_kind, passing_kind
@@ -256,7 +262,6 @@ def _journal(settings: Settings) -> Finding:
     needed, free = room_for_a_call(settings.insi.max_reply_bytes), shutil.disk_usage(here).free
     if free < needed:
         troubles.append(f"{_megabytes(free)} libres, un appel peut en demander {_megabytes(needed)}")
-    agent = _agent(settings)
     for look in (partial(_journal_keys, settings), partial(_second_copy, settings, agent)):
         try:
             says.append(look())
@@ -332,13 +337,11 @@ def _retention(settings: Settings) -> str:
 def _organisations(settings: Settings) -> str | Finding:
     """Each certificate, and the software whose calls have none here."""
     from agent.desks import organisation_files
-    from agent.secrets import secrets_of
     from agent.signing.structures import Purpose, check_dates, choose, in_words
 
     if not settings.organisation.certificates:
         return "non configuré"
-    secrets = secrets_of(Places.real().data, simulated=False, settings=lambda: settings)
-    opened, now = organisation_files(lambda: settings, secrets).open(), datetime.now(UTC)
+    opened, now = organisation_files(lambda: settings, _kept(settings)).open(), datetime.now(UTC)
     says, troubles = [], []
     for one in opened:
         try:
@@ -426,20 +429,17 @@ def _proxy(settings: Settings) -> str:
     """What is set; a script is asked by `insi-agent proxy show`. Raises proxy.authentication without a password."""
     from agent.insi.proxy import PASSWORD
     from agent.proxy_command import in_words
-    from agent.secrets import secrets_of
 
     wanted = settings.proxy
-    secrets = secrets_of(Places.real().data, simulated=False, settings=lambda: settings)
-    if wanted.use != "none" and wanted.user and secrets.get(PASSWORD) is None:
+    if wanted.use != "none" and wanted.user and _kept(settings).get(PASSWORD) is None:
         raise AgentError(Code.PROXY_AUTHENTICATION, "no password was enrolled")
     return in_words(wanted)
 
 
-def _calls(settings: Settings) -> Finding:
+def _calls(found: _Agent | None) -> Finding:
     """What the running agent has counted, and whether INSi could be reached last."""
     from agent.workflows.counts import in_words
 
-    found = _agent(settings)
     if found is None:
         return Finding(_CALLS, True, "l'agent arrêté n'en compte pas")
     status = found[1]
@@ -452,13 +452,10 @@ def _calls(settings: Settings) -> Finding:
 
 def _wss(settings: Settings) -> str:
     from agent.local_tls import LocalTls, served_on
-    from agent.secrets import secrets_of
 
     if not settings.wss.enabled:
         return "non activé, Safari seul en a besoin"
-    data = Places.real().data
-    secrets = secrets_of(data, simulated=False, settings=lambda: settings)
-    pair, _ = LocalTls(data, secrets).load(datetime.now(UTC))
+    pair, _ = LocalTls(Places.real().data, _kept(settings)).load(datetime.now(UTC))
     port = served_on(pair, settings.wss.ports)
     return f"jusqu'au {pair.not_after:%Y-%m-%d}, {f'servi sur le port {port}' if port else 'pas servi'}"
 

@@ -15,7 +15,7 @@ import pytest
 from agent.choice import keep_choice
 from agent.cli import main
 from agent.config import Settings
-from agent.doctor import Finding, _calls, _journal, _lasts, _listed, _probe, _readers, examine
+from agent.doctor import Finding, _agent, _calls, _journal, _lasts, _listed, _probe, _readers, examine
 from agent.errors import CATALOGUE, AgentError, Code
 from agent.journal.chain import Head
 from agent.journal.files import note_head
@@ -215,7 +215,7 @@ TOUSSAINT = {"birthName": "ADRTROIS", "givenNames": ["TOUSSAINT"], "sex": "M", "
 
 
 def journal_of(**sections: Any) -> Finding:
-    return _probe("Journal", _journal, Settings.model_validate(sections))
+    return _probe("Journal", lambda one: _journal(one, _agent(one)), Settings.model_validate(sections))
 
 
 @pytest.fixture
@@ -294,18 +294,22 @@ def test_a_journal_whose_key_is_gone_is_found_and_no_other_is_made() -> None:
     assert not (data / "journal-key.secret").exists()
 
 
+def calls_of_the_simulator() -> Finding:
+    return _probe("", lambda one: _calls(_agent(one)), SIMULATED)
+
+
 def test_what_an_agent_has_asked_of_insi_is_told_by_the_one_that_runs(
     simulator: Simulation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """S034."""
     site = simulator.site()
-    assert _probe("", _calls, SIMULATED).says == "aucun depuis le démarrage de l'agent"
+    assert calls_of_the_simulator().says == "aucun depuis le démarrage de l'agent"
     site.call("insi.retrieveByTraits", traits=TOUSSAINT)
-    well = _probe("", _calls, SIMULATED)
+    well = calls_of_the_simulator()
     simulator.insi.stop()
     refused = site.refusal("insi.retrieveByTraits", traits=TOUSSAINT)
     counted = site.call("agent.status")["operations"]["WS_INS2"]
-    badly = _probe("", _calls, SIMULATED)
+    badly = calls_of_the_simulator()
 
     assert well.well
     assert well.says.startswith("WS_INS2 : 1 appel(s) (00 × 1), dont 0 en échec ; médiane ")
@@ -341,7 +345,7 @@ def test_a_second_copy_that_is_late_is_found(simulator: Simulation, tmp_path: Pa
 
 @pytest.mark.usefixtures("home")
 def test_an_agent_that_does_not_run_tells_nothing_of_its_calls_and_of_its_second_copy() -> None:
-    assert _probe("", _calls, SIMULATED).says == "l'agent arrêté n'en compte pas"
+    assert calls_of_the_simulator().says == "l'agent arrêté n'en compte pas"
     found = journal_of(environment="simulated", journal={"ship": {"to": "syslog", "syslog": "unix:/dev/log"}})
 
     assert "seconde copie (syslog) : l'agent arrêté ne dit pas où elle en est" in found.says
