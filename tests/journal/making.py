@@ -1,12 +1,14 @@
 """What the tests of the journal write: invented, and always the same."""
 
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from agent.errors import AgentError, Code
 from agent.identity import Identity
 from agent.journal.chain import Entry, Kind
-from agent.journal.files import transaction
+from agent.journal.files import FILE, transaction
 from agent.journal.ports import Conclusion, Intent
 from agent.journal.sealing import Keys
 from agent.journal.store import Journal
@@ -75,6 +77,14 @@ def whole(journal: Journal, trace_id: str, result: bytes = b'{"outcome":"found"}
     """One operation of one attempt, to its end: three entries."""
     journal.conclude(journal.intend(intent(trace_id)), found())
     journal.finish(trace_id, NOW, lambda _seq, _previous: result)
+
+
+def tampered(folder: Path, *statements: str) -> None:
+    """What somebody with access to the file, and without the key, can do."""
+    with closing(sqlite3.connect(folder / FILE)) as database:
+        for statement in statements:
+            database.execute(statement)
+        database.commit()
 
 
 def grown(folder: Path, operations: int, origin: str = ORIGIN) -> Journal:

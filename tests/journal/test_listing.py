@@ -18,7 +18,7 @@ from agent.journal.sealing import Keys
 from agent.journal.store import Journal
 from agent.model import Environment
 
-from .making import NEW_KEY, NOW, OLD_KEY, ORIGIN, found, grown, intent, journal, not_found, whole
+from .making import NEW_KEY, NOW, OLD_KEY, ORIGIN, found, grown, intent, journal, not_found, tampered, whole
 
 HERE, THERE = Environment.SIMULATED, Environment.TEST
 OTHER = "https://autre.example"
@@ -89,11 +89,11 @@ def test_an_operation_whose_reference_was_erased_or_cannot_be_read_is_listed_wit
     for number in (1, 2, 3):
         own.intend(intent(f"trace-{number}", client_ref=f"venue-{number}"))
     own.close()
-    file = sqlite3.connect(tmp_path / "journal.sqlite")
-    file.execute("UPDATE entry SET personal = NULL, erased_at = '2035-01-01T00:00:00.000Z' WHERE seq = 1")
-    file.execute("UPDATE entry SET personal = zeroblob(100) WHERE seq = 2")
-    file.commit()
-    file.close()
+    tampered(
+        tmp_path,
+        "UPDATE entry SET personal = NULL, erased_at = '2035-01-01T00:00:00.000Z' WHERE seq = 1",
+        "UPDATE entry SET personal = zeroblob(100) WHERE seq = 2",
+    )
 
     own = journal(tmp_path)
     listed = [(one.trace_id, one.client_ref) for one in own.traces(ORIGIN, HERE).traces]
@@ -132,10 +132,9 @@ def test_a_trace_that_was_made_to_say_another_environment_is_not_told_as_of_that
     own = journal(tmp_path)
     own.intend(replace(intent("trace-1"), environment=THERE))
     own.close()
-    file = sqlite3.connect(tmp_path / "journal.sqlite")
-    file.execute("UPDATE entry SET clear = CAST(replace(CAST(clear AS TEXT), '\"test\"', '\"production\"') AS BLOB)")
-    file.commit()
-    file.close()
+    tampered(
+        tmp_path, "UPDATE entry SET clear = CAST(replace(CAST(clear AS TEXT), '\"test\"', '\"production\"') AS BLOB)"
+    )
 
     own = journal(tmp_path)
     with pytest.raises(AgentError) as refused:

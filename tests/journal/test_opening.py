@@ -22,7 +22,7 @@ from agent.lane import Lane
 from agent.model import Environment
 
 from .installed import relinked
-from .making import KEY, KEYS, MAX_REPLY, NOW, ORIGIN, found, intent, journal, whole
+from .making import KEY, KEYS, MAX_REPLY, NOW, ORIGIN, found, intent, journal, tampered, whole
 from .version_1 import made_version_1, with_schema_of_version_1
 
 HERE = Environment.SIMULATED
@@ -32,13 +32,6 @@ UNKNOWN = Conclusion(NOW, "unknown", "", 0)  # as after a stop
 
 class Stopped(Exception):  # noqa: N818  (no error: the agent is killed)
     """In the middle."""
-
-
-def tampered(folder: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(folder / FILE)) as database:
-        for statement in statements:
-            database.execute(statement)
-        database.commit()
 
 
 def entries(folder: Path) -> list[Entry]:

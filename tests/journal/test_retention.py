@@ -25,7 +25,7 @@ from agent.journal.store import Journal
 from agent.model import Environment, Profile, rfc3339
 from tests.parts.mounts import with_own_mounts
 
-from .making import KEY, KEYS, MAX_REPLY, NOW, ORIGIN, intent, journal
+from .making import KEY, KEYS, MAX_REPLY, NOW, ORIGIN, intent, journal, tampered
 
 ROOT = Path(__file__).parents[2]
 RULE = Rule(personal_days=10, entry_days=100)
@@ -195,10 +195,7 @@ def test_a_part_whose_date_was_changed_is_as_old_as_those_that_follow_it(tmp_pat
     operate(own, "trace-1", NOW)
     operate(own, "trace-2", NOW + days(1))
     own.close()
-    database = sqlite3.connect(tmp_path / "journal.sqlite")
-    database.execute("UPDATE entry SET at = '2001' || substr(at, 5) WHERE seq <= 5")
-    database.commit()
-    database.close()
+    tampered(tmp_path, "UPDATE entry SET at = '2001' || substr(at, 5) WHERE seq <= 5")
     own = journal(tmp_path)
 
     assert not own.due(rule, NOW + days(10.5))
@@ -348,10 +345,7 @@ def test_where_what_should_leave_is_at_fault_nothing_leaves_and_the_log_says_so(
     operate(own, "old-too", NOW)
     operate(own, "young", NOW + days(90))
     own.close()
-    database = sqlite3.connect(tmp_path / "journal.sqlite")
-    database.execute(tampering)
-    database.commit()
-    database.close()
+    tampered(tmp_path, tampering)
     own = journal(tmp_path)
     fault = own.verify().fault or Fault(FaultKind.FORGED, 2)  # a signature is looked at when it leaves, for good
 
@@ -378,10 +372,7 @@ def test_a_part_that_somebody_changed_or_erased_before_is_told_for_ever(tmp_path
     for number in range(3):
         operate(own, f"trace-{number}", NOW + days(number))
     own.close()
-    database = sqlite3.connect(tmp_path / "journal.sqlite")
-    database.execute(tampering)
-    database.commit()
-    database.close()
+    tampered(tmp_path, tampering)
     own = journal(tmp_path)
     assert fault == own.verify().fault
 
@@ -457,10 +448,7 @@ def test_an_answer_that_somebody_else_wrote_vouches_for_nothing(tmp_path):
     operate(own, "young", NOW)
     operate(own, "young-too", NOW)
     own.close()
-    database = sqlite3.connect(tmp_path / "journal.sqlite")
-    database.execute("UPDATE entry SET at = '2031-01-01T00:00:00.000Z' WHERE seq = 5")
-    database.commit()
-    database.close()
+    tampered(tmp_path, "UPDATE entry SET at = '2031-01-01T00:00:00.000Z' WHERE seq = 5")
 
     assert not journal(tmp_path).retain(Rule(90, 90), NOW + days(4000))
 

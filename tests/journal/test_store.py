@@ -25,22 +25,28 @@ from agent.journal.sealing import Keys
 from agent.journal.store import Journal
 from agent.model import Environment, Profile
 
-from .making import KEY, KEYS, MAX_REPLY, NEW_KEY, NOW, OLD_KEY, ORIGIN, REPLY, found, intent, journal, not_found, whole
+from .making import (
+    KEY,
+    KEYS,
+    MAX_REPLY,
+    NEW_KEY,
+    NOW,
+    OLD_KEY,
+    ORIGIN,
+    REPLY,
+    found,
+    intent,
+    journal,
+    not_found,
+    tampered,
+    whole,
+)
 
 HERE = Environment.SIMULATED  # where what these tests write was asked
 
 
 def ids(page: TracePage) -> list[str]:
     return [one.trace_id for one in page.traces]
-
-
-def tampered(folder: Path, *statements: str) -> None:
-    """What somebody with access to the file, and without the key, can do."""
-    database = sqlite3.connect(folder / "journal.sqlite")
-    for statement in statements:
-        database.execute(statement)
-    database.commit()
-    database.close()
 
 
 def six_entries(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sqlite3
 import stat
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from agent.journal.chain import Fault, FaultKind, Verdict
 from agent.journal.ports import Conclusion, Survey
 from agent.model import rfc3339
 
-from .making import KEY, NOW, found, intent, journal, not_found, whole
+from .making import KEY, NOW, found, intent, journal, not_found, tampered, whole
 
 ROOT = Path(__file__).parents[2]
 
@@ -266,10 +265,7 @@ def test_the_newest_moment_is_one_that_our_key_signed(tmp_path):
     own.intend(intent("trace-1", at=ahead))
     own.intend(intent("trace-2"))
     own.close()
-    database = sqlite3.connect(tmp_path / "journal.sqlite")
-    database.execute("UPDATE entry SET at = '9999-01-01T00:00:00.000Z' WHERE seq = 2")
-    database.commit()
-    database.close()
+    tampered(tmp_path, "UPDATE entry SET at = '9999-01-01T00:00:00.000Z' WHERE seq = 2")
 
     assert ahead == newest(tmp_path, KEY.verify_bytes)
     assert newest(tmp_path, lambda *_: False) is None
@@ -277,10 +273,7 @@ def test_the_newest_moment_is_one_that_our_key_signed(tmp_path):
 
 def test_a_break_in_the_chain_is_told(tmp_path):
     filled(tmp_path)
-    database = sqlite3.connect(tmp_path / "journal.sqlite")
-    database.execute("DELETE FROM entry WHERE seq = 4")
-    database.commit()
-    database.close()
+    tampered(tmp_path, "DELETE FROM entry WHERE seq = 4")
 
     assert Verdict(3, Fault(FaultKind.MISSING, 4)) == survey(tmp_path).links
 
