@@ -383,7 +383,6 @@ def insi_endpoint(settings: Settings, environment: Environment, mode: AuthMode) 
 
 def ship_carrier(settings: Settings, instance_id: str) -> "Carrier":
     """What takes the journal's entries to their second copy, which is wanted."""
-    from agent.insi.anchors import read_anchors
     from agent.journal.carriers import FolderCarrier, SyslogCarrier
 
     ship = settings.journal.ship
@@ -393,7 +392,7 @@ def ship_carrier(settings: Settings, instance_id: str) -> "Carrier":
     def anchors() -> bytes:
         for file in ship.anchors:
             check_place(settings, "journal.ship.anchors", file)
-        return b"".join(anchor.pem for file in ship.anchors for anchor in read_anchors(file.read_bytes()))
+        return _as_pem(ship.anchors)
 
     return SyslogCarrier(
         ship.syslog or "",
@@ -406,9 +405,14 @@ def ship_carrier(settings: Settings, instance_id: str) -> "Carrier":
 
 def _anchors(files: Sequence[Path]) -> bytes:
     """The CA certificates of these PEM or DER files, as PEM. Raises insi.notConfigured."""
-    from agent.insi.anchors import read_anchors
-
     try:
-        return b"".join(anchor.pem for file in files for anchor in read_anchors(file.read_bytes()))
+        return _as_pem(files)
     except (OSError, ValueError) as error:
         raise AgentError(Code.INSI_NOT_CONFIGURED, f"anchors: {type(error).__name__}") from None
+
+
+def _as_pem(files: Sequence[Path]) -> bytes:
+    """Raises OSError; ValueError for a file that holds none."""
+    from agent.insi.anchors import read_anchors
+
+    return b"".join(anchor.pem for file in files for anchor in read_anchors(file.read_bytes()))

@@ -20,7 +20,7 @@ from agent.places import Places, instance_id
 if TYPE_CHECKING:
     from agent.config import Settings
     from agent.journal.apart import Copy
-    from agent.journal.chain import Authentic, Entry
+    from agent.journal.chain import Entry
     from agent.journal.shipped import ShippedVerdict
     from agent.journal_told import Note, Opener, Operation, Teller
 
@@ -137,16 +137,14 @@ class _Subject:
 
     folder: Path
     noted: Path  # what is remembered of it elsewhere
-    opener: "Opener"
-    authentic: "Authentic | None"  # None: no signature can be looked at, and `opener.missing` says why
+    opener: "Opener"  # without `authentic` no signature can be looked at, and its `missing` says why
     installation: Callable[[], str]  # as its second copy is named; "" where none was ever
 
 
 def _subject(parsed: argparse.Namespace) -> _Subject:
     """Raises config.invalid. No key is made where there is none: that is for the agent."""
-    from agent.journal.chain import signed_at
-    from agent.journal_told import Opener
-    from agent.secrets import identity_was_used, load_identity, load_journal_keys, secrets_of
+    from agent.journal_keys import opener_of
+    from agent.secrets import identity_was_used, secrets_of
 
     def settings() -> "Settings":
         from agent.options import Options, load_settings
@@ -155,23 +153,11 @@ def _subject(parsed: argparse.Namespace) -> _Subject:
 
     places = Places.simulated() if parsed.simulated else Places.real(settings().journal.directory)
     secrets = secrets_of(places.data, simulated=parsed.simulated, settings=settings)
-
-    def subject(authentic: "Authentic | None", missing: AgentError | None) -> _Subject:
-        opener = Opener(authentic, lambda: load_journal_keys(secrets, places.data), missing)
-        return _Subject(
-            places.journal, places.noted_head, opener, authentic, lambda: instance_id(places.data) if used else ""
-        )
-
     used = identity_was_used(places.data)
-    if not used:
-        return subject(None, AgentError(Code.KEYRING_ABSENT, "no agent has had a key here"))
-    try:
-        identity = load_identity(secrets, places.data)
-    except AgentError as error:
-        if error.code not in (Code.KEYRING_ABSENT, Code.IDENTITY_DAMAGED):
-            raise
-        return subject(None, error)
-    return subject(lambda data, signature: identity.verify_dated(data, signature, signed_at), None)
+    opener = opener_of(secrets, places.data)
+    if opener.missing and opener.missing.code not in (Code.KEYRING_ABSENT, Code.IDENTITY_DAMAGED):
+        raise opener.missing
+    return _Subject(places.journal, places.noted_head, opener, lambda: instance_id(places.data) if used else "")
 
 
 def _to_the_end(run: Callable[[argparse.Namespace], int], parsed: argparse.Namespace) -> int:
@@ -411,19 +397,20 @@ def _dated_name(parsed: argparse.Namespace, period: tuple[str | None, str | None
 def _verify(parsed: argparse.Namespace) -> int:
     """0 whole, 3 broken, 1 where it could not be looked at, or its signatures. Raises journal.full, .unavailable."""
     from agent.journal.apart import opened
+    from agent.journal.chain import unlooked
     from agent.journal.files import noted_head
     from agent.journal.shipped import in_words
     from agent.journal_words import Found
 
     subject = _subject(parsed)
-    authentic = subject.authentic
+    authentic = subject.opener.authentic
     # its copy knows what was in it
     if parsed.shipped and not subject.folder.exists() and not noted_head(subject.noted, subject.folder):
         gone = _against_copy(parsed.shipped, subject, [])
         print(json.dumps({"shipped": asdict(gone)}, indent=2) if parsed.json else in_words(gone))
         return BROKEN if gone.fault else 1
     with opened(subject.folder, subject.noted) as copy:
-        verdict = copy.verify(authentic or (lambda *_: True))
+        verdict = copy.verify(authentic or unlooked)
         fault = verdict.fault
         found = Found(
             folder=subject.folder,
@@ -444,6 +431,7 @@ def _verify(parsed: argparse.Namespace) -> int:
 
 def _against_copy(folder: Path, subject: _Subject, local: Iterable["Entry"]) -> "ShippedVerdict":
     """What the second copy in this folder shows. Raises journal.unavailable where it cannot be read."""
+    from agent.journal.chain import unlooked
     from agent.journal.shipped import folder_of, verify_shipped
 
-    return verify_shipped(folder_of(folder, subject.installation()), subject.authentic or (lambda *_: True), local)
+    return verify_shipped(folder_of(folder, subject.installation()), subject.opener.authentic or unlooked, local)

@@ -7,7 +7,6 @@ journal of any size needs no more memory.
 """
 
 import csv
-import errno
 import hashlib
 import json
 import os
@@ -22,6 +21,7 @@ from agent.errors import AgentError, Code
 from agent.journal.chain import Kind
 from agent.journal_told import OPERATION
 from agent.journal_words import KINDS, happened
+from agent.places import DISK_FULL
 
 
 class Form(Protocol):
@@ -216,7 +216,7 @@ def _door(option: str, file: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = next((why for kind, why in _WHY.items() if isinstance(error, kind)), "il ne peut pas être écrit")
-        if error.errno in _FULL:
+        if error.errno in DISK_FULL:
             reason = "le disque est plein"
         detail = f"{type(error).__name__}: errno {error.errno}"
         raise AgentError(Code.CONFIG_INVALID, detail, setting=option, file=str(file), reason=reason) from None
@@ -227,4 +227,3 @@ _WHY: dict[type[OSError], str] = {
     FileNotFoundError: "son dossier n'existe pas",
     PermissionError: "son dossier ne se laisse pas écrire",
 }
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})

@@ -1,4 +1,4 @@
-"""`insi-agent journal rotate-key`: a new key for the journal's personal parts, before those of until now."""
+"""The journal's keys for who works beside the agent: what opens its parts, and `insi-agent journal rotate-key`."""
 
 import argparse
 from collections.abc import Callable, Iterator
@@ -6,13 +6,37 @@ from contextlib import contextmanager
 from functools import cache
 from glob import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent.errors import AgentError, Code
 from agent.journal.apart import opened
 from agent.journal.chain import Authentic, signed_at, tie_of
 from agent.journal.files import FILE
 from agent.journal.sealing import Keys, is_sealed
+from agent.journal_told import Opener
 from agent.places import Places, claim
+
+if TYPE_CHECKING:
+    from agent.secrets import Secrets
+
+
+def opener_of(secrets: "Secrets", folder: Path) -> Opener:
+    """What opens the personal parts of this installation, `folder` being its data's; `missing` says why nothing does.
+
+    No key is made where there is none: that is for the agent.
+    """
+    from agent.secrets import identity_was_used, load_identity, load_journal_keys
+
+    def keys() -> Keys:
+        return load_journal_keys(secrets, folder)
+
+    if not identity_was_used(folder):
+        return Opener(None, keys, AgentError(Code.KEYRING_ABSENT, "no agent has had a key here"))
+    try:
+        identity = load_identity(secrets, folder)
+    except AgentError as error:
+        return Opener(None, keys, error)
+    return Opener(lambda data, signature: identity.verify_dated(data, signature, signed_at), keys, None)
 
 
 def rotate_key(parsed: argparse.Namespace) -> int:

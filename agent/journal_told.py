@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from agent.errors import AgentError, Code
-from agent.journal.chain import Authentic, Entry, Kind, intact, tie_of
+from agent.journal.chain import Authentic, Entry, Kind, intact, tie_of, unlooked
 from agent.journal.parts import by_attempt, clear_of, code_of, has_reply, personal_of, response_sha256, to_bytes
 from agent.journal.ports import CUT_SHORT
 from agent.journal.sealing import Keys, is_sealed
@@ -33,7 +33,7 @@ class Opener:
     def __init__(self, authentic: Authentic | None, keys: Callable[[], Keys], missing: AgentError | None) -> None:
         """`authentic`: None without identity, then `missing` is known. `keys` may raise."""
         # An entry is looked at several times in a row, and a signature is what costs.
-        self._authentic = lru_cache(maxsize=64)(authentic) if authentic else None
+        self.authentic = lru_cache(maxsize=64)(authentic) if authentic else None
         self._load, self.missing = keys, missing
         self._keys: Keys | None = None
 
@@ -41,10 +41,10 @@ class Opener:
         """The personal part; None where there never was one."""
         if entry.personal is None:
             return Unread.ERASED if entry.personal_sha256 else None
-        if self.missing or not self._authentic:
+        if self.missing or not self.authentic:
             return Unread.NO_KEY
         try:
-            return personal_of(entry, self._known, self._authentic)
+            return personal_of(entry, self._known, self.authentic)
         except AgentError as error:
             if error.code is Code.JOURNAL_UNAVAILABLE:
                 return Unread.DAMAGED
@@ -59,7 +59,7 @@ class Opener:
 
     def intact(self, entry: Entry) -> bool | None:
         """Whether this entry, alone, is as our key signed it; None where that cannot be known."""
-        return intact(entry, self._authentic) if self._authentic else None
+        return intact(entry, self.authentic) if self.authentic else None
 
     def _known(self) -> Keys:
         if self._keys is None:
@@ -234,7 +234,7 @@ class Teller:
             "link": entry.link,
             "intact": self._opener.intact(entry),
             "personalKey": self._opener.key_of(entry),
-            "erased": entry.personal is None and entry.personal_sha256 is not None,
+            "erased": entry.is_erased,
         }
 
     def _all_intact(self, entries: list[Entry]) -> bool | None:
@@ -287,7 +287,7 @@ def _people_in(asked: dict[str, Any]) -> dict[str, Any]:
 
 def _is_changed(entries: list[Entry]) -> bool:
     """Certainly not what was written. Cheap: `show`, `export` and `verify` look at each signature."""
-    return not all(intact(entry, lambda *_: True) for entry in entries)
+    return not all(intact(entry, unlooked) for entry in entries)
 
 
 def _clear(entry: Entry | None) -> dict[str, Any]:

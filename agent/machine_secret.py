@@ -25,7 +25,7 @@ from secrets import token_bytes
 from agent.config import machine_folder
 from agent.errors import AgentError, Code
 from agent.native import ROOT, replaceable
-from agent.places import keep_names, one_at_a_time
+from agent.places import one_at_a_time, write_private
 
 SECRET_BYTES = 32
 
@@ -142,7 +142,7 @@ def _make_folder(folder: Path) -> None:
             missing.mkdir(exist_ok=True)  # another administrator may enrol at this moment
             missing.chmod(0o755)  # whatever the umask: accounts read their configuration there as well
     except OSError as error:
-        raise _not_written(folder, error) from None
+        raise _not_written(folder, f"errno {error.errno}") from None
 
 
 def _check_folder(folder: Path) -> None:
@@ -170,23 +170,17 @@ def _check_rights(about: os.stat_result, *, whatever_rights: bool) -> None:
 
 
 def _write(file: Path, known: Sequence[Generation], gid: int | None) -> None:
-    new = file.with_name(f"{file.name}.new")
+    """On the disk, with its name: accounts seal under it from now on, perhaps on another disk."""
     try:
         content = _protected(to_text(known))
-        if len(content) > _MAX_BYTES:
-            raise AgentError(Code.CONFIG_INVALID, "too many generations", setting="--rotate", reason=_TOO_MANY)
-        new.unlink(missing_ok=True)
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-            if sys.platform != "win32" and gid is not None:
-                os.fchown(stream.fileno(), 0, gid)
-                os.fchmod(stream.fileno(), 0o640)
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        new.replace(file)
-        keep_names(file.parent)  # accounts seal under it from now on, perhaps on another disk
     except OSError as error:
-        raise _not_written(file, error) from None
+        raise _not_written(file, f"errno {error.errno}") from None
+    if len(content) > _MAX_BYTES:
+        raise AgentError(Code.CONFIG_INVALID, "too many generations", setting="--rotate", reason=_TOO_MANY)
+    try:
+        write_private(file, content, group=gid)
+    except AgentError as error:
+        raise _not_written(file, error.detail) from None
 
 
 _TOO_MANY = "trop de générations : des comptes peuvent dépendre de chacune, aucune n'a été retirée"
@@ -248,5 +242,5 @@ def _refused(detail: str, reason: str) -> AgentError:
     return AgentError(Code.KEYRING_ABSENT, f"machine secret: {detail}", reason=reason)
 
 
-def _not_written(file: Path, error: OSError) -> AgentError:
-    return AgentError(Code.CONFIG_INVALID, f"errno {error.errno}", setting=str(file), reason="écriture impossible")
+def _not_written(file: Path, detail: str) -> AgentError:
+    return AgentError(Code.CONFIG_INVALID, detail, setting=str(file), reason="écriture impossible")

@@ -20,6 +20,8 @@ import platformdirs
 
 from agent.errors import AgentError, Code
 
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # as the system says it
+
 _PRODUCT = "insi-agent"
 
 
@@ -147,15 +149,19 @@ def withdraw(runtime: Path, running: Running) -> None:
         _agent_json(runtime).unlink(missing_ok=True)
 
 
-def write_private(file: Path, data: bytes) -> None:
+def write_private(file: Path, data: bytes, *, group: int | None = None) -> None:
     """Replace `file` in one step, on the disk when this returns; only this user reads it.
 
-    Raises config.invalid when it cannot be written.
+    `group`: only root writes it and this group reads it, where there are such groups. Raises config.invalid when it
+    cannot be written.
     """
     new = file.with_name(f"{file.name}.new")
     with _door(file):
         new.unlink(missing_ok=True)
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+            if sys.platform != "win32" and group is not None:
+                os.fchown(stream.fileno(), 0, group)
+                os.fchmod(stream.fileno(), 0o640)
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())

@@ -119,9 +119,14 @@ class SealedSecrets:
             return file.read(_MAX_BYTES)
 
     def _file(self, name: str) -> Path:
-        if not re.fullmatch(r"[a-z0-9-]{1,64}", name):
-            raise ValueError("a secret's name is a file's name")
-        return self._folder / f"{name}.sealed"
+        return file_of(self._folder, name, "sealed")
+
+
+def file_of(folder: Path, name: str, kind: str) -> Path:
+    """Where a secret of this name is kept. Raises ValueError for what is no file's name."""
+    if not re.fullmatch(r"[a-z0-9-]{1,64}", name):
+        raise ValueError("a secret's name is a file's name")
+    return folder / f"{name}.{kind}"
 
 
 def _generation(content: bytes) -> str:

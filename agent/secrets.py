@@ -7,9 +7,8 @@ replaced in silence: what is public of it is noted in the data folder, where an 
 import base64
 import hashlib
 import logging
-import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from secrets import token_bytes
@@ -19,7 +18,7 @@ from agent.errors import AgentError, Code
 from agent.identity import Identity
 from agent.journal.sealing import KEY_BYTES, Keys, key_id
 from agent.places import one_at_a_time, private_folder, set_aside, write_private
-from agent.sealed_secrets import KEYS_OF_HISTORY, SealedSecrets
+from agent.sealed_secrets import KEYS_OF_HISTORY, SealedSecrets, file_of
 
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
@@ -232,10 +231,10 @@ def _note(folder: Path, name: str, public: Sequence[str]) -> None:
 
 
 @contextmanager
-def _turn(folder: Path) -> Iterator[None]:
+def _turn(folder: Path, lock: str = "secrets.lock") -> Iterator[None]:
     """What several programs may come to write at once, when they start, is written by one at a time."""
     private_folder(folder)
-    with one_at_a_time(folder / "secrets.lock"):
+    with one_at_a_time(folder / lock):
         yield
 
 
@@ -435,11 +434,8 @@ class ChosenSecrets:
         with suppress(AgentError):
             self._keyring.forget(name)
 
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        private_folder(self._folder)
-        with one_at_a_time(self._folder / "secrets-place.lock"):
-            yield
+    def _turn(self) -> AbstractContextManager[None]:
+        return _turn(self._folder, "secrets-place.lock")
 
 
 class FileSecrets:
@@ -460,9 +456,7 @@ class FileSecrets:
         self._file(name).unlink(missing_ok=True)
 
     def _file(self, name: str) -> Path:
-        if not re.fullmatch(r"[a-z0-9-]{1,64}", name):
-            raise ValueError("a secret's name is a file's name")
-        return self._folder / f"{name}.secret"
+        return file_of(self._folder, name, "secret")
 
 
 _GONE = "elle n'est plus où « secrets » la fait chercher ; si un trousseau est fermé, l'ouvrir d'abord"

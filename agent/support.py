@@ -37,7 +37,6 @@ from agent.support_traces import members
 
 if TYPE_CHECKING:
     from agent.journal.chain import Entry
-    from agent.journal.sealing import Keys
     from agent.journal_told import Opener
 
 README = "LISEZ-MOI.txt"
@@ -79,21 +78,13 @@ class Subject:
     @cached_property
     def opener(self) -> "Opener":
         """What opens the journal's personal parts. A keyring is asked once for the whole bundle."""
-        from agent.journal.chain import signed_at
-        from agent.journal_told import Opener
-        from agent.secrets import load_identity, load_journal_keys, secrets_of
+        from agent.journal_keys import opener_of
+        from agent.secrets import secrets_of
 
         folder = self.places().data
-        secrets = secrets_of(folder, simulated=self.simulated, settings=lambda: self.settings().settings)
-
-        def keys() -> "Keys":
-            return load_journal_keys(secrets, folder)
-
-        try:
-            identity = load_identity(secrets, folder)
-        except AgentError as error:
-            return Opener(None, keys, error)
-        return Opener(lambda data, by: identity.verify_dated(data, by, signed_at), keys, None)
+        return opener_of(
+            secrets_of(folder, simulated=self.simulated, settings=lambda: self.settings().settings), folder
+        )
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ from agent.journal.chain import (
     of_version_1,
     signed_at,
     signed_bytes,
+    unlooked,
 )
 from agent.journal.files import (
     FILE,
@@ -257,10 +258,6 @@ def survey(folder: Path, noted: Path | None = None) -> Survey | None:
     if not (folder / FILE).exists():
         return None
     known = noted_head(noted, folder)  # before the copy, as above
-
-    def unlooked(_data: bytes, _signature: bytes) -> bool:
-        return True
-
     with apart(folder) as (copy, database):
         reading = Reading(lambda: database)
         kinds, codes = Counter[str](), Counter[str]()

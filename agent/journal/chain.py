@@ -61,6 +61,11 @@ class Entry:
     link: str
     signature: bytes = field(repr=False)  # of `signed_bytes`, in version 1 in other words
 
+    @property
+    def is_erased(self) -> bool:
+        """Whether it had a personal part, which is no more."""
+        return self.personal is None and self.personal_sha256 is not None
+
 
 @dataclass(frozen=True)
 class Head:
@@ -108,6 +113,11 @@ class Verdict:
 
 
 Authentic = Callable[[bytes, bytes], bool]  # (data, signature): whether our key signed this
+
+
+def unlooked(_data: bytes, _signature: bytes) -> bool:
+    """For signatures that were just looked at, or are not looked at: without the key, or in passing."""
+    return True
 
 
 def canonical(value: object) -> bytes:
@@ -250,7 +260,7 @@ def verify(entries: Iterable[Entry], head: Head | None, authentic: Authentic, kn
     if noted.found:
         return noted.verdict(count, noted.found)
     if noted.erased > noted.erasable:
-        seq = next((entry.seq for entry in entries if _erased(entry) and entry.seq > noted.erasable), noted.erased)
+        seq = next((entry.seq for entry in entries if entry.is_erased and entry.seq > noted.erasable), noted.erased)
         return noted.verdict(count, Fault(FaultKind.ERASED, seq))
     if head is None and last:
         return noted.verdict(count, Fault(FaultKind.HEAD_MISSING, end))
@@ -270,7 +280,7 @@ def fault_among(entries: Iterable[Entry], start: Start, erased: Erased, authenti
             return fault
         if erased.found and erased.found.seq == entry.seq:
             return erased.found
-        if _erased(entry) and entry.seq > erased.through:
+        if entry.is_erased and entry.seq > erased.through:
             return Fault(FaultKind.ERASED, entry.seq)
         last = entry
     return None
@@ -284,7 +294,7 @@ def fault_of_parts(entries: Iterable[Entry], erased: Erased) -> Fault | None:
     for entry in entries:
         if fault := _unfit_part(entry):
             return fault
-        if _erased(entry) and entry.seq > erased.through:
+        if entry.is_erased and entry.seq > erased.through:
             return Fault(FaultKind.ERASED, entry.seq)
     return None
 
@@ -304,15 +314,15 @@ class _Noted:
 
     def note(self, entry: Entry, last: Entry | None) -> None:
         """`entry` is as our key signed it."""
-        if _erased(entry):
+        if entry.is_erased:
             self.erased = entry.seq
         if entry.kind == Kind.HEAD_LOST:
             self._lose(entry.seq)
         elif entry.kind == Kind.ERASURE:
-            if erased := erased_by(entry, _seen):
+            if erased := erased_by(entry, unlooked):
                 self.erasable, self.found = max(self.erasable, erased.through), self.found or erased.found
         elif entry.kind == Kind.CHECKPOINT:
-            self._begin(said_by(entry, _seen))
+            self._begin(said_by(entry, unlooked))
         if last and len(self.clock_back) < _REMARKS and went_back(last.at, entry.at):
             self.clock_back = (*self.clock_back, entry.seq)
 
@@ -349,11 +359,6 @@ def went_back(before: str, at: str) -> bool:
         return True
 
 
-def _seen(_data: bytes, _signature: bytes) -> bool:
-    """For an entry whose signature was just looked at."""
-    return True
-
-
 _REMARKS = 10
 _CLOCK_SLACK = timedelta(minutes=1)  # [choice]
 
@@ -372,10 +377,6 @@ def _fault(entry: Entry, last: Entry | None, start: Start, authentic: Authentic)
     if entry.previous != after.link:
         return Fault(FaultKind.CHANGED, entry.seq)
     return _unfit_part(entry)
-
-
-def _erased(entry: Entry) -> bool:
-    return entry.personal is None and entry.personal_sha256 is not None
 
 
 def _unfit_part(entry: Entry) -> Fault | None:

@@ -19,6 +19,7 @@ from typing import Any
 from agent.errors import AgentError, Code
 from agent.journal.chain import Authentic, Entry, Fault, FaultKind, Head, Verdict, canonical, sha256, verify
 from agent.journal.folder import network_kind
+from agent.places import DISK_FULL
 
 FILE = "journal.sqlite"
 FEW = "kind NOT IN ('intent', 'outcome', 'result')"  # in these words a query uses the index of such entries
@@ -69,7 +70,6 @@ _READ = ", ".join(_TYPES.get(name, "CAST({0} AS TEXT)").format(name) for name in
 SIGNED = "CAST(seq AS INTEGER), CAST(link AS TEXT), CAST(at AS TEXT), IFNULL(CAST(signature AS BLOB), x'')"
 SELECT = f"SELECT {_READ} FROM entry"  # noqa: S608  (names of our own columns)
 INSERT = f"INSERT INTO entry VALUES ({', '.join(f':{name}' for name in _NAMES)})"  # noqa: S608  (the same)
-_FULL = frozenset({28, 122})  # ENOSPC, EDQUOT
 _LOG_HEADER_BYTES = 32
 _O_BINARY, _O_NONBLOCK = getattr(os, "O_BINARY", 0), getattr(os, "O_NONBLOCK", 0)
 
@@ -85,7 +85,7 @@ def ours() -> Iterator[None]:
         name = getattr(error, "sqlite_errorname", None) or type(error).__name__
         raise AgentError(code, f"SQLite: {name}") from None
     except OSError as error:
-        code = Code.JOURNAL_FULL if error.errno in _FULL else Code.JOURNAL_UNAVAILABLE
+        code = Code.JOURNAL_FULL if error.errno in DISK_FULL else Code.JOURNAL_UNAVAILABLE
         raise AgentError(code, f"{type(error).__name__}: errno {error.errno}") from None
 
 

@@ -118,7 +118,7 @@ def _fault(seen: _Seen, before: Entry | None, authentic: Authentic) -> ShippedFa
     """What is wrong with an entry of the copy after the one before."""
     entry = seen.entry
     # a part that is not there was left out, or erased by rule, or by the copy's owner: its digest is signed
-    whole = replace(entry, erased_at=entry.at) if entry.personal is None and entry.personal_sha256 else entry
+    whole = replace(entry, erased_at=entry.at) if entry.is_erased else entry
     if not intact(whole, authentic):
         return ShippedFault(ShippedFaultKind.CHANGED, entry.seq, seen.file)
     if before is not None and entry.seq == before.seq:

@@ -45,6 +45,7 @@ from agent.journal.chain import (
     sha256,
     signed_bytes,
     tie_of,
+    unlooked,
 )
 from agent.journal.due import checkpoint_before, entries_due, erased_so_far, parts_due, parts_until
 from agent.journal.files import (
@@ -456,7 +457,7 @@ class Journal:
         if not (self._folder / FILE).exists():
             return False
         with self._glance() as database:
-            asked = (database, rule, now, lambda *_: True)
+            asked = (database, rule, now, unlooked)
             return is_older(database) or any(
                 due(*asked, most_bytes=self._room_bytes) for due in (parts_due, entries_due)
             )
